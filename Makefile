@@ -1,0 +1,100 @@
+# Model Trainer: `make` alone lists what there is. Everything runs in .venv, which is made when first needed.
+
+PROFILE ?= dev
+MODEL ?= gpt2
+TORCH ?= cpu
+TEST_WORKERS ?= 2
+PYTEST_ARGS ?=
+
+ifeq ($(OS),Windows_NT)
+  PYTHON ?= py -3
+  BIN := .venv/Scripts
+else
+  # The first Python 3.11+ that really runs: a version manager's shim may be on PATH without its Python.
+  PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14; do \
+    $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+  BIN := .venv/bin
+endif
+INSTALLED := .venv/.installed-$(TORCH)
+
+# The containers read their profile from this variable as well; see docker-compose.yml.
+export COMPOSE_PROFILES := $(PROFILE)
+COMPOSE := docker compose --profile $(PROFILE)
+
+CHECKS := check-format check-style check-types check-guards check-floors check-stubs check-constraints check-openapi
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint lint-check up start stop restart clean constraints openapi bench $(CHECKS)
+
+help: ## List the targets
+	@echo "make TARGET, with PROFILE=$(PROFILE) MODEL=$(MODEL) TORCH=$(TORCH) unless you say otherwise:"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED) ## Train a small model on text this machine already has (MODEL=gpt2 or char_lstm)
+	$(BIN)/model-trainer demo --model $(MODEL)
+
+test: lint-check ## Everything CI runs: all checks, then every test with coverage
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --cov --cov-report=term-missing:skip-covered $(PYTEST_ARGS)
+
+lint: $(INSTALLED) ## Fix what can be fixed, then check
+	$(BIN)/ruff check --fix --exit-zero --quiet .
+	$(BIN)/ruff format .
+	$(MAKE) --no-print-directory lint-check
+
+lint-check: $(INSTALLED) ## Format, lint, types, guards, floors, stubs and generated files; changes nothing
+	@$(MAKE) --keep-going --no-print-directory $(CHECKS)
+
+check-format: $(INSTALLED)
+	$(BIN)/ruff format --check .
+
+check-style: $(INSTALLED)
+	$(BIN)/ruff check .
+
+check-types: $(INSTALLED)
+	$(BIN)/mypy
+
+check-guards: $(INSTALLED)
+	$(BIN)/python scripts/guards.py
+
+check-floors: $(INSTALLED)
+	$(BIN)/lint-imports
+
+check-stubs: export MYPYPATH = stubs
+check-stubs: $(INSTALLED)
+	$(BIN)/stubtest $(notdir $(wildcard stubs/*)) --ignore-missing-stub --allowlist scripts/stubtest_allowlist.txt
+
+check-constraints: $(INSTALLED)
+	$(BIN)/python scripts/check_constraints.py
+
+check-openapi: $(INSTALLED)
+	$(BIN)/model-trainer openapi --check openapi.json
+
+constraints: $(INSTALLED) ## Write constraints.txt from poetry.lock
+	$(BIN)/python scripts/check_constraints.py --write
+
+openapi: $(INSTALLED) ## Write openapi.json from the code
+	$(BIN)/model-trainer openapi --output openapi.json
+
+bench: $(INSTALLED) ## Run every script under benchmarks/
+	@for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+up: $(INSTALLED) ## Redis, API, workers and maintenance in the foreground, without containers
+	$(BIN)/model-trainer up
+
+start: ## Build and start the containers (PROFILE=dev or prod)
+	$(COMPOSE) up -d --build
+
+stop: ## Stop the containers; data stays
+	$(COMPOSE) stop
+
+restart: ## Stop the containers, rebuild and start them
+	$(COMPOSE) stop
+	$(COMPOSE) up -d --build
+
+clean: ## Remove this stack's containers, images and volumes and start it afresh; artifacts/ and corpus/ stay
+	$(COMPOSE) down --volumes --rmi all --remove-orphans
+	$(COMPOSE) up -d --build
+
+$(INSTALLED): pyproject.toml constraints.txt scripts/install.py
+	$(PYTHON) -m venv .venv
+	$(BIN)/python scripts/install.py --torch $(TORCH) --extras all,dev --stamp $@

@@ -1,0 +1,1 @@
+"""The words all floors share. Imports nothing of ours above it, and no torch, redis or fastapi."""

@@ -1,0 +1,1 @@
+"""What a machine has, as plain facts; probing accelerators is the engine's."""

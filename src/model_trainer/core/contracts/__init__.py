@@ -1,0 +1,1 @@
+"""What crosses a boundary: specs, records, jobs, events, manifests. Values only, no behaviour."""

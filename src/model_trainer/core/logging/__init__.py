@@ -1,0 +1,7 @@
+"""Structured logs: an event name and declared fields."""
+
+from model_trainer.core.logging.fields import LogFields
+from model_trainer.core.logging.logger import Logger, bind_context, get_logger
+from model_trainer.core.logging.setup import ServiceName, configure_logging
+
+__all__ = ["LogFields", "Logger", "ServiceName", "bind_context", "configure_logging", "get_logger"]

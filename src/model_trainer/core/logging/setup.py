@@ -1,0 +1,147 @@
+"""Where lines go and how they look: JSON in production, readable text in development, secrets redacted."""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Literal, Protocol, TextIO
+
+import structlog
+
+from model_trainer.core.contracts.ids import new_ulid
+
+ServiceName = Literal[
+    "model-trainer", "model-trainer-worker", "model-trainer-cleanup", "model-trainer-cli", "model-trainer-test"
+]
+EventDict = MutableMapping[str, object]
+
+
+class _Processor(Protocol):
+    def __call__(self, logger: object, name: str, event_dict: EventDict, /) -> EventDict: ...
+
+
+class _Renderer(Protocol):
+    def __call__(self, logger: object, name: str, event_dict: EventDict, /) -> str | bytes: ...
+
+
+class _FormatterMaker(Protocol):
+    def __call__(self, *, foreign_pre_chain: list[_Processor], processors: list[_Processor | _Renderer]) -> logging.Formatter: ...
+
+
+class _Stdlib(Protocol):
+    """The part of structlog.stdlib in use, typed."""
+
+    @property
+    def ProcessorFormatter(self) -> _FormatterMaker: ...  # noqa: N802 - structlog's name
+
+
+STDLIB: _Stdlib = structlog.stdlib
+
+_URL_PASSWORD = re.compile(r"(?<=://)([^/@\s:]*):([^@/\s]+)@")
+_SECRET_PAIR = re.compile(r"(?i)\b(api[-_]?key|token|password|authorization|secret)(\"?\s*[:=]\s*\"?)(bearer\s+)?([^\s\",;&]+)")
+MASK = "[redacted]"
+
+
+def redact(text: str) -> str:
+    """`text` without passwords in URLs and without values that stand behind a secret's name."""
+    return _SECRET_PAIR.sub(rf"\1\2{MASK}", _URL_PASSWORD.sub(rf"\1:{MASK}@", text))
+
+
+def configure_logging(
+    *,
+    service: ServiceName,
+    level: str,
+    readable: bool,
+    stream: TextIO | None = None,
+    log_file: Path | None = None,
+) -> None:
+    """Sends every log line of this process, ours and libraries', through one pipe.
+
+    Args:
+        service: stands on every line.
+        level: of our own lines; other people's are held to WARNING.
+        readable: text for people instead of JSON.
+        stream: where lines go; standard error when left out.
+        log_file: also append JSON lines there (one process, one file).
+    """
+    instance_id = new_ulid()
+
+    def stamp(_logger: object, _method: str, event: EventDict) -> EventDict:
+        event["service"] = service
+        event["instance_id"] = instance_id
+        event.setdefault("category", "app")
+        return event
+
+    shared: list[_Processor] = [
+        structlog.contextvars.merge_contextvars,
+        _name_source,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        stamp,
+        structlog.processors.format_exc_info,
+        _name_event,
+        _redact_values,
+    ]
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, _hand_to_handler],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    renderer: _Renderer = (
+        structlog.dev.ConsoleRenderer(colors=False, event_key="message") if readable else structlog.processors.JSONRenderer()
+    )
+    handlers: list[logging.Handler] = [_handler(logging.StreamHandler(stream or sys.stderr), shared, renderer)]
+    if log_file is not None:
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        file_handler = logging.FileHandler(log_file, encoding="utf-8")
+        handlers.append(_handler(file_handler, shared, structlog.processors.JSONRenderer()))
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+        old.close()
+    for handler in handlers:
+        root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("model_trainer").setLevel(level)
+
+
+def _handler(
+    handler: logging.Handler, shared: list[_Processor], renderer: _Renderer
+) -> logging.Handler:
+    handler.setFormatter(STDLIB.ProcessorFormatter(foreign_pre_chain=shared, processors=[_drop_meta, renderer]))
+    return handler
+
+
+def _name_source(logger: object, method: str, event: EventDict) -> EventDict:
+    record = event.get("_record")
+    if isinstance(record, logging.LogRecord):  # a library's own line
+        event["logger"], event["level"] = record.name, record.levelname.lower()
+    elif isinstance(logger, logging.Logger):
+        event["logger"], event["level"] = logger.name, method
+    return event
+
+
+def _hand_to_handler(logger: object, name: str, event: EventDict) -> tuple[tuple[EventDict], dict[str, object]]:
+    return (event,), {"extra": {"_logger": logger, "_name": name}}
+
+
+def _drop_meta(_logger: object, _name: str, event: EventDict) -> EventDict:
+    for key in ("_record", "_from_structlog"):
+        event.pop(key, None)
+    return event
+
+
+def _name_event(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Our event name stands in both `event` and `message`; a library's text in `message` alone."""
+    name = event.pop("event", "")
+    event["message"] = name
+    event["event"] = name if isinstance(name, str) and re.fullmatch(r"[a-z][a-z0-9_]*", name) else "library_message"
+    return event
+
+
+def _redact_values(_logger: object, _method: str, event: EventDict) -> EventDict:
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = redact(value)
+    return event

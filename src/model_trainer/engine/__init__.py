@@ -1,0 +1,1 @@
+"""Training, blind to family, queue and disk layout."""

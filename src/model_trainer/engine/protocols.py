@@ -1,0 +1,167 @@
+"""Contracts that speak tensors: what a family hands the engine, and what the engine tells its caller.
+
+Shapes: B batch, T time (tokens), V vocabulary.
+"""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from model_trainer.core.contracts.run import Progress
+from model_trainer.core.contracts.training import DeviceName, Precision, Recipe
+
+Carry = tuple[Tensor, ...]
+"""State that a recurrent model carries from one window to the next; empty for a transformer."""
+
+
+class LanguageModel(nn.Module):
+    """A network that predicts the next token."""
+
+    def next_token_logits(self, tokens_BT: Tensor, carry: Carry) -> tuple[Tensor, Carry]:
+        """Logits [B, T, V] of the token after each position, and the state to carry on.
+
+        `tokens_BT` is int64. An empty carry means a cold start.
+        """
+        raise NotImplementedError
+
+    def is_matrix_parameter(self, name: str) -> bool:
+        """Whether Muon may move this parameter: a hidden matrix, not an embedding, a head or a bias."""
+        raise NotImplementedError
+
+
+@runtime_checkable
+class LanguageModelBackend(Protocol):
+    """A family's network: made, saved, loaded."""
+
+    def build(self, recipe: Recipe) -> LanguageModel:
+        """A new network on the CPU, initialised from torch's global generator (seed it first)."""
+        ...
+
+    def save(self, model: LanguageModel, recipe: Recipe, folder: Path, *, end_of_text_id: int | None) -> None:
+        """Writes config.json and model.safetensors into `folder`; transformers' AutoModel loads them where it knows the
+        architecture."""
+        ...
+
+    def load(self, recipe: Recipe, folder: Path) -> LanguageModel:
+        """The network saved in `folder`; raises ARTIFACT_CORRUPT when names or shapes do not fit."""
+        ...
+
+
+class Device(Protocol):
+    """Where tensors live and how they are computed."""
+
+    @property
+    def name(self) -> DeviceName:
+        """cpu or cuda."""
+        ...
+
+    def move(self, tensor: Tensor) -> Tensor:
+        """`tensor` on this device (asynchronously from page-locked memory)."""
+        ...
+
+    def move_module(self, module: nn.Module) -> None:
+        """Moves a network here, in place."""
+        ...
+
+    def autocast(self, precision: Precision) -> AbstractContextManager[None]:
+        """Computes matrix products in `precision` inside the with-block; fp32 changes nothing."""
+        ...
+
+    def synchronize(self) -> None:
+        """Waits for all queued work, so that a clock read afterwards is honest."""
+        ...
+
+    def memory_bytes(self) -> int:
+        """Memory in use: the process' resident set on CPU, the allocator's peak on CUDA."""
+        ...
+
+
+class TrainingTask(Protocol):
+    """What is learnt: owns data, loss and validation. Everything it does is a function of (seed, step)."""
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Optimizer steps in one pass over the training data."""
+        ...
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens (or samples) one optimizer step learns from."""
+        ...
+
+    @property
+    def samples_per_step(self) -> int:
+        """Windows one optimizer step learns from."""
+        ...
+
+    def loss(self, model: nn.Module, *, step: int, micro_step: int) -> Tensor:
+        """Mean loss of one micro-batch (scalar, with its graph). `step` counts from 0; called in order."""
+        ...
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Validation metrics, names as in metrics.jsonl without the `validation_` prefix (loss, perplexity,
+        bits_per_byte, accuracy)."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """What must be restored besides the step for the next batch to be the same (carried state)."""
+        ...
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Restores what state() gave."""
+        ...
+
+
+class StopReason(StrEnum):
+    """Why the engine should stop before its last step."""
+
+    CANCEL = "cancel"
+    LEASE_LOST = "lease_lost"
+
+
+class TrainingObserver(Protocol):
+    """Told what happens, asked whether to go on. Called from the step loop: must not block."""
+
+    def stop_requested(self) -> StopReason | None:
+        """Asked at every step boundary."""
+        ...
+
+    def configured(self, *, total_steps: int, num_parameters: int, tokens_per_step: int) -> None:
+        """Once, before the first step."""
+        ...
+
+    def stepped(self, progress: Progress) -> None:
+        """After every optimizer step; cheap."""
+        ...
+
+    def logged(self, *, step: int, metrics: dict[str, float], timings: dict[str, float]) -> None:
+        """One row: metrics are a function of spec, data and seed; timings are not."""
+        ...
+
+    def checkpoint_saved(self, *, step: int, path: Path, num_bytes: int, metrics: dict[str, float]) -> None:
+        """A checkpoint is complete on disk."""
+        ...
+
+    def checkpoint_rejected(self, *, path: Path, why: str) -> None:
+        """A checkpoint did not verify and was passed over."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """How training ended."""
+
+    steps: int
+    total_steps: int
+    stopped: StopReason | None
+    early_stopped: bool
+    best_step: int | None
+    best_metrics: dict[str, float]
+    last_metrics: dict[str, float]
+    tokens_seen: int
+    timings_seconds: dict[str, float]
+    """train, evaluate, checkpoint."""

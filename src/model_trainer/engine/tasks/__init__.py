@@ -1,0 +1,1 @@
+"""What is learnt from which data: loss, metrics, carried state."""

@@ -1,0 +1,1 @@
+"""Facts by run id: the run store, its scripts, events, the worker registry."""

@@ -1,0 +1,1 @@
+"""Hands over work: RQ behind a typed queue."""

@@ -1,0 +1,1 @@
+"""The embedded stack: a Redis-compatible server that pip brings along, and process supervision."""

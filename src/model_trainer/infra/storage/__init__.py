@@ -1,0 +1,1 @@
+"""Bytes and folders: the artifact tree and the data root."""

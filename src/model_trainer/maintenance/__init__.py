@@ -1,0 +1,1 @@
+"""Door: the clock. The reaper and the cleanup of leftovers."""

@@ -1,0 +1,1 @@
+"""What a request sets going. Never imports torch."""

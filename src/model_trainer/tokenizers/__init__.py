@@ -1,0 +1,1 @@
+"""One folder a kind of tokenizer; the registry finds them by their TOKENIZER."""
