@@ -17,14 +17,22 @@ else
 endif
 INSTALLED := .venv/.installed-$(TORCH)
 
-# The containers read their profile from this variable as well; see docker-compose.yml.
+# What docker-compose.yml asks for: the profile, the build of torch, and who owns the folders it mounts.
 export COMPOSE_PROFILES := $(PROFILE)
-COMPOSE := docker compose --profile $(PROFILE)
+export TORCH
+ifneq ($(OS),Windows_NT)
+  ifneq ($(shell id -u),0)
+    export CONTAINER_UID := $(shell id -u)
+    export CONTAINER_GID := $(shell id -g)
+  endif
+endif
+COMPOSE_FILES := $(if $(filter cuda,$(TORCH)),-f docker-compose.yml -f docker-compose.cuda.yml)
+COMPOSE := docker compose $(COMPOSE_FILES) --profile $(PROFILE)
 
 CHECKS := check-format check-style check-types check-guards check-floors check-stubs check-constraints check-openapi
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint lint-check up start stop restart clean constraints openapi bench $(CHECKS)
+.PHONY: help demo test test-fast lint lint-check up start stop restart clean constraints openapi bench $(CHECKS)
 
 help: ## List the targets
 	@echo "make TARGET, with PROFILE=$(PROFILE) MODEL=$(MODEL) TORCH=$(TORCH) unless you say otherwise:"
@@ -35,6 +43,9 @@ demo: $(INSTALLED) ## Train a small model on text this machine already has (MODE
 
 test: lint-check ## Everything CI runs: all checks, then every test with coverage
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --cov --cov-report=term-missing:skip-covered $(PYTEST_ARGS)
+
+test-fast: $(INSTALLED) ## The quick tests alone, as pre-commit runs them
+	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) -m "not slow" tests/unit $(PYTEST_ARGS)
 
 lint: $(INSTALLED) ## Fix what can be fixed, then check
 	$(BIN)/ruff check --fix --exit-zero --quiet .
@@ -57,7 +68,7 @@ check-guards: $(INSTALLED)
 	$(BIN)/python scripts/guards.py
 
 check-floors: $(INSTALLED)
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 check-stubs: export MYPYPATH = stubs
 check-stubs: $(INSTALLED)
@@ -82,6 +93,7 @@ up: $(INSTALLED) ## Redis, API, workers and maintenance in the foreground, witho
 	$(BIN)/model-trainer up
 
 start: ## Build and start the containers (PROFILE=dev or prod)
+	$(PYTHON) scripts/prepare_folders.py
 	$(COMPOSE) up -d --build
 
 stop: ## Stop the containers; data stays
@@ -89,12 +101,15 @@ stop: ## Stop the containers; data stays
 
 restart: ## Stop the containers, rebuild and start them
 	$(COMPOSE) stop
+	$(PYTHON) scripts/prepare_folders.py
 	$(COMPOSE) up -d --build
 
-clean: ## Remove this stack's containers, images and volumes and start it afresh; artifacts/ and corpus/ stay
+clean: ## Remove this stack's containers, images and volumes, start afresh; artifacts/ and corpus/ stay
 	$(COMPOSE) down --volumes --rmi all --remove-orphans
+	$(PYTHON) scripts/prepare_folders.py
 	$(COMPOSE) up -d --build
 
 $(INSTALLED): pyproject.toml constraints.txt scripts/install.py
+	$(if $(strip $(PYTHON)),,$(error Python 3.11 or newer is needed, with its venv module; none was found on PATH))
 	$(PYTHON) -m venv .venv
 	$(BIN)/python scripts/install.py --torch $(TORCH) --extras all,dev --stamp $@

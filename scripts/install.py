@@ -6,6 +6,7 @@ be reached costs pip some seconds of retries each time.
 """
 
 import argparse
+import importlib
 import importlib.metadata
 import platform
 import subprocess
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+BUILDS = ("cpu", "cuda")
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 CPU_LABEL = "+cpu"
 PATIENCE = ("--retries", "1", "--timeout", "15")
@@ -28,45 +30,57 @@ class _Options(argparse.Namespace):
 def main(arguments: list[str]) -> int:
     """Install and return pip's exit status; write the stamp file when all went well."""
     parser = argparse.ArgumentParser(description="Install Model Trainer into the environment of this Python.")
-    parser.add_argument(
-        "--torch", choices=["cpu", "cuda"], default="cpu", help="which build of torch to take"
-    )
+    parser.add_argument("--torch", choices=BUILDS, default="cpu", help="which build of torch to take")
     parser.add_argument("--extras", default="all,dev", help="extras of pyproject.toml, comma-separated")
     parser.add_argument(
-        "--no-editable", dest="editable", action="store_false", help="copy instead of linking src/"
+        "--no-editable", dest="editable", action="store_false", help="copy src/, do not link it"
     )
     parser.add_argument("--stamp", type=Path, help="file to touch afterwards, as make's memory")
     options = parser.parse_args(arguments, namespace=_Options(stamp=None))
-    status = install(torch=options.torch, extras=options.extras, editable=options.editable)
+    status = 0
+    if {"all", "worker"} & set(options.extras.split(",")):
+        status = _install_torch(options.torch)
+    if status == 0:
+        status = _install_project(extras=options.extras, editable=options.editable)
     if status == 0 and options.stamp is not None:
         _leave_stamp(options.stamp)
     return status
 
 
-def install(*, torch: str, extras: str, editable: bool) -> int:
-    """Install torch and then the project; return the first exit status that is not 0."""
-    if {"all", "worker"} & set(extras.split(",")):
-        status = _install_torch(torch)
-        if status != 0:
-            return status
-    link = ["--editable"] if editable else []
-    return _pip("install", "--constraint", str(ROOT / "constraints.txt"), *link, f"{ROOT}[{extras}]")
+def torch_attempts(*, build: str, system: str, installed: str | None, version: str) -> list[list[str]]:
+    """Return pip commands to try in turn until one succeeds; empty where the project's own install does it all."""
+    if build == "cuda":
+        from_cpu = installed is not None and installed.endswith(CPU_LABEL)
+        return [["uninstall", "--yes", "torch"]] if from_cpu else []
+    # Only Linux has CUDA inside PyPI's default wheel; elsewhere the plain one is the CPU build.
+    if system != "Linux" or installed == version + CPU_LABEL:
+        return []
+    return [
+        ["install", "--no-deps", "-qqq", f"torch=={version}{CPU_LABEL}"],
+        ["install", "--no-deps", *PATIENCE, "--extra-index-url", CPU_INDEX, f"torch=={version}"],
+    ]
 
 
 def _install_torch(build: str) -> int:
     version = _pinned_torch()
-    installed = _installed_torch()
-    if build == "cuda":
-        if installed is not None and installed.endswith(CPU_LABEL):
-            return _pip("uninstall", "--yes", "torch")
-        return 0
-    # Only Linux has CUDA inside PyPI's default wheel; elsewhere the plain one is the CPU build.
-    if platform.system() != "Linux" or installed == version + CPU_LABEL:
-        return 0
-    if _pip("install", "--no-deps", "--quiet", "--quiet", f"torch=={version}{CPU_LABEL}") == 0:
-        return 0
-    print(f"No CPU build of torch {version} in the sources pip knows; adding PyTorch's own, {CPU_INDEX}")
-    return _pip("install", "--no-deps", *PATIENCE, "--extra-index-url", CPU_INDEX, f"torch=={version}")
+    status = 0
+    for attempt in torch_attempts(
+        build=build, system=platform.system(), installed=_installed_torch(), version=version
+    ):
+        if CPU_INDEX in attempt:
+            print(f"No CPU build of torch in the sources pip knows; adding PyTorch's own, {CPU_INDEX}")
+        status = _pip(*attempt)
+        if status == 0:
+            break
+    if build == "cpu" and platform.system() == "Linux" and _installed_torch() == version:
+        print("No CPU build could be reached: this is the CUDA one, and its libraries follow (some GB).")
+    return status
+
+
+def _install_project(*, extras: str, editable: bool) -> int:
+    link = ["--editable"] if editable else []
+    project = f"{ROOT}[{extras}]" if extras else str(ROOT)
+    return _pip("install", "--constraint", str(ROOT / "constraints.txt"), *link, project)
 
 
 def _pinned_torch() -> str:
@@ -78,6 +92,7 @@ def _pinned_torch() -> str:
 
 
 def _installed_torch() -> str | None:
+    importlib.invalidate_caches()
     try:
         return importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:

@@ -21,6 +21,9 @@ Carry = tuple[Tensor, ...]
 class LanguageModel(nn.Module):
     """A network that predicts the next token."""
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def next_token_logits(self, tokens_BT: Tensor, carry: Carry) -> tuple[Tensor, Carry]:
         """Logits [B, T, V] of the token after each position, and the state to carry on.
 
@@ -79,6 +82,14 @@ class Device(Protocol):
         """Memory in use: the process' resident set on CPU, the allocator's peak on CUDA."""
         ...
 
+    def rng_state(self) -> dict[str, Tensor]:
+        """The states of the random generators that training draws from, by name."""
+        ...
+
+    def load_rng_state(self, state: dict[str, Tensor]) -> None:
+        """Restores what rng_state() gave."""
+        ...
+
 
 class TrainingTask(Protocol):
     """What is learnt: owns data, loss and validation. Everything it does is a function of (seed, step)."""
@@ -132,6 +143,10 @@ class TrainingObserver(Protocol):
 
     def configured(self, *, total_steps: int, num_parameters: int, tokens_per_step: int) -> None:
         """Once, before the first step."""
+        ...
+
+    def resumed(self, *, step: int) -> None:
+        """Before the first step, when training goes on from a checkpoint: rows after `step` will come again."""
         ...
 
     def stepped(self, progress: Progress) -> None:

@@ -1,11 +1,14 @@
 """What a kind of tokenizer must answer. Torch-free; `backend()` alone imports the library."""
 
+import importlib.util
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.tokenizer import TokenizerSpec
+from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.ports.tokenizers import Tokenizer
 
 Texts = Callable[[], Iterator[str]]
@@ -22,7 +25,9 @@ class TrainingReport(Protocol):
 class TokenizerBackend(Protocol):
     """Trains and loads one kind. Speaks text and folders, knows no queue and no corpus layout."""
 
-    def train(self, texts: Texts, spec: TokenizerSpec, *, num_bytes: int, folder: Path, report: TrainingReport) -> JsonObject:
+    def train(
+        self, texts: Texts, spec: TokenizerSpec, *, num_bytes: int, folder: Path, report: TrainingReport
+    ) -> JsonObject:
         """Writes the tokenizer's files into `folder`; returns facts for the manifest (samples taken, real vocabulary).
 
         `num_bytes` is the size of one pass, for progress. Streams: memory does not grow with the text.
@@ -71,3 +76,34 @@ class TokenizerKind(Protocol):
     def backend(self) -> TokenizerBackend:
         """Imports the library; raises TOKENIZER_UNAVAILABLE when it is missing."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryKind:
+    """A kind whose backend needs libraries of an installation extra: the face our own kinds share."""
+
+    name: str
+    title: str
+    spec: type[TokenizerSpec]
+    requires: tuple[str, ...]
+    extra: str
+    options: JsonObject
+    """What the example asks for besides `method` and `corpus_path`."""
+    opener: Callable[[], TokenizerBackend]
+    """Imports the backend; called once the libraries are known to be there."""
+
+    def example(self) -> JsonObject:
+        """A request body that works."""
+        return {"method": self.name, "corpus_path": "demo", **self.options}
+
+    def backend(self) -> TokenizerBackend:
+        """Imports the library; raises TOKENIZER_UNAVAILABLE when it is missing."""
+        missing = [module for module in self.requires if importlib.util.find_spec(module) is None]
+        if missing:
+            raise AppError(
+                ErrorCode.TOKENIZER_UNAVAILABLE,
+                f"Tokenizers of the kind {self.name} need {' and '.join(missing)} on the worker: "
+                f"pip install 'model-trainer[{self.extra}]'.",
+                facts={"missing": ", ".join(missing)},
+            )
+        return self.opener()

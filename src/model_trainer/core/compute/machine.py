@@ -23,6 +23,15 @@ class Machine(Contract):
         """Whether a CUDA device is there."""
         return self.cuda_memory_bytes > 0
 
+    def limited_to(self, cpus: int) -> "Machine":
+        """The same machine, of which a job may use so many CPUs."""
+        return Machine(
+            cpu_count=min(self.cpu_count, cpus),
+            memory_bytes=self.memory_bytes,
+            native_bf16=self.native_bf16,
+            cuda_memory_bytes=self.cuda_memory_bytes,
+        )
+
 
 def usable_cpus() -> int:
     """Processors this process may run on (not the machine's, inside a container)."""
@@ -31,9 +40,9 @@ def usable_cpus() -> int:
     return os.cpu_count() or 1  # pragma: no cover - only where the affinity call is missing (macOS, Windows)
 
 
-def physical_memory_bytes() -> int:
+def physical_memory_bytes(cgroup_limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
     """Memory of the machine, or of the container when that is less; 0 where it cannot be told."""
-    limits = [_sysconf_memory(), _cgroup_limit(Path("/sys/fs/cgroup/memory.max"))]
+    limits = [_sysconf_memory(), _cgroup_limit(cgroup_limit)]
     return min((limit for limit in limits if limit > 0), default=0)
 
 

@@ -2,11 +2,22 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self, TypeGuard
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -15,11 +26,39 @@ from pydantic_settings import (
 from model_trainer.core.errors import AppError, ErrorCode, FieldFault, faults_of
 
 DEFAULTS_FILE = Path(__file__).with_name("defaults.toml")
-LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+GROUPS = ("app", "rq", "security", "logging")
+"""First parts of our own variables: unknown names that begin with one of these are refused."""
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _stripped(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
+
+
+def _first_of_list(value: object) -> object:
+    """OpenMP allows a number for each level of nesting: 4,2. The first is ours."""
+    return value.split(",")[0] if isinstance(value, str) else value
+
+
+def _redis_url(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must begin with redis://, rediss:// (TLS) or unix://")
+    return url
+
+
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Threads = Annotated[int, BeforeValidator(_first_of_list), Field(ge=1)]
 
 
 class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    # Inputs are hidden because a wrong value may be a secret in the wrong place.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
 
 class CleanupSettings(_Group):
@@ -34,27 +73,33 @@ class CleanupSettings(_Group):
 
 
 class AppSettings(_Group):
-    """APP__*: folders and limits of this installation."""
+    """APP__*: folders and limits of this installation. Relative folders are relative to the working directory."""
 
     artifacts_root: Path
     """Where tokenizers and models are left."""
     runs_root: Path
     """Where each run's light manifest lies."""
     logs_root: Path
-    """Where the services' own logs go; empty means standard error only."""
+    """Where the services leave their own logs."""
     data_root: Path
     """The only folder corpora are read from."""
     max_body_bytes: Annotated[int, Field(ge=1024)]
     """A larger request body is refused before it is read."""
-    lease_seconds: Annotated[float, Field(gt=0)]
+    lease_seconds: Seconds
     """How long a silent worker keeps its run."""
-    heartbeat_seconds: Annotated[float, Field(gt=0)]
-    """How often a worker reports."""
-    reap_every_seconds: Annotated[float, Field(gt=0)]
+    heartbeat_seconds: Seconds
+    """How often a worker reports; a run must be able to miss one and live."""
+    reap_every_seconds: Seconds
     """How often the maintenance process looks for lost runs."""
     min_free_disk_bytes: Annotated[int, Field(ge=0)]
     """Below this much free space /readyz says not ready."""
     cleanup: CleanupSettings
+
+    @model_validator(mode="after")
+    def _a_lease_outlives_a_missed_heartbeat(self) -> Self:
+        if self.lease_seconds < 2 * self.heartbeat_seconds:
+            raise ValueError("APP__LEASE_SECONDS must be at least twice APP__HEARTBEAT_SECONDS")
+        return self
 
 
 class RqSettings(_Group):
@@ -72,14 +117,22 @@ class RqSettings(_Group):
     """How long RQ keeps its own record of a failed delivery."""
     retry_max: Annotated[int, Field(ge=0, le=100)]
     """How often a run that failed by a passing fault is tried again."""
-    retry_backoff_seconds: Annotated[float, Field(ge=0)]
+    retry_backoff_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """Wait before the first retry; doubles each time, with jitter."""
+
+    @model_validator(mode="after")
+    def _two_queues(self) -> Self:
+        if self.queue_name == self.short_queue_name:
+            raise ValueError(
+                "RQ__QUEUE_NAME and RQ__SHORT_QUEUE_NAME must differ, or long runs block short jobs"
+            )
+        return self
 
 
 class SecuritySettings(_Group):
     """SECURITY__*: who may ask."""
 
-    api_key: SecretStr | None = None
+    api_key: Annotated[SecretStr, BeforeValidator(_stripped), Field(min_length=1)] | None = None
     """When set, every request but health checks must carry it in X-Api-Key or as a bearer token."""
     protect_docs: bool
     """Ask for the key on /docs and /openapi.json too."""
@@ -103,11 +156,12 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         use_attribute_docstrings=True,
         populate_by_name=True,
+        hide_input_in_errors=True,
     )
 
     app_env: Literal["dev", "prod"]
     """dev: readable logs; prod: JSON logs."""
-    redis_url: Annotated[SecretStr, Field(min_length=1)]
+    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)]
     """redis://, rediss:// (TLS) or unix:// address of Redis."""
     app: AppSettings
     rq: RqSettings
@@ -117,9 +171,9 @@ class Settings(BaseSettings):
     """Another name for LOGGING__LEVEL; wins when both are set."""
     hf_home: Annotated[Path | None, Field(validation_alias=AliasChoices("HF_HOME", "hf_home"))] = None
     """Cache of the Hugging Face libraries."""
-    omp_num_threads: Annotated[int | None, Field(ge=1)] = None
+    omp_num_threads: Threads | None = None
     """CPU threads of tensor operations where a spec does not say."""
-    mkl_num_threads: Annotated[int | None, Field(ge=1)] = None
+    mkl_num_threads: Threads | None = None
     """The same for MKL; the smaller of the two counts."""
     tokenizers_parallelism: bool | None = None
     """Whether the tokenizers library may use several threads."""
@@ -134,6 +188,11 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Explicit values over environment over .env over the checked-in defaults."""
+        for source in filter(_reads_variables, (env_settings, dotenv_settings)):
+            # A bare APP or LOGGING is somebody else's variable, not one of our groups as JSON.
+            source.env_vars = {
+                name: value for name, value in source.env_vars.items() if name.lower() not in GROUPS
+            }
         return (
             init_settings,
             env_settings,
@@ -147,7 +206,6 @@ class Settings(BaseSettings):
         return self.log_level or self.logging.level
 
 
-
 def load_settings(*, env_file: Path | None = Path(".env")) -> Settings:
     """The settings of this process; raises CONFIG_INVALID naming each wrong or unknown variable.
 
@@ -157,14 +215,43 @@ def load_settings(*, env_file: Path | None = Path(".env")) -> Settings:
     try:
         return Settings(_env_file=env_file)
     except ValidationError as error:
-        faults = [
-            FieldFault(pointer=fault.pointer.strip("/").replace("/", "__").upper(), message=fault.message)
-            for fault in faults_of(error)
-        ]
-        names = ", ".join(f"{fault.pointer}: {fault.message}" for fault in faults)
-        raise AppError(ErrorCode.CONFIG_INVALID, f"Settings are not valid. {names}", faults=faults) from error
+        faults = [_fault_of_variable(fault) for fault in faults_of(error)]
+        names = "; ".join(f"{fault.pointer}: {fault.message}" for fault in faults)
+        raise AppError(
+            ErrorCode.CONFIG_INVALID,
+            f"Settings are not valid. {names}. The file .env.example lists every setting.",
+            faults=faults,
+        ) from error
+
+
+def export_for_libraries(settings: Settings) -> None:
+    """Puts what only the environment tells third-party libraries there, before they are imported."""
+    values = {
+        "HF_HOME": settings.hf_home,
+        "OMP_NUM_THREADS": settings.omp_num_threads,
+        "MKL_NUM_THREADS": settings.mkl_num_threads,
+        "TOKENIZERS_PARALLELISM": settings.tokenizers_parallelism,
+    }
+    os.environ.update({name: _as_text(value) for name, value in values.items() if value is not None})
 
 
 def process_environment() -> dict[str, str]:
     """A copy of this process' environment, for handing on to processes we start."""
     return dict(os.environ)
+
+
+def _reads_variables(source: PydanticBaseSettingsSource) -> TypeGuard[EnvSettingsSource]:
+    return isinstance(source, EnvSettingsSource)
+
+
+def _fault_of_variable(fault: FieldFault) -> FieldFault:
+    """A fault under the variable's name instead of a JSON pointer."""
+    unknown = fault.message == "Extra inputs are not permitted"
+    return FieldFault(
+        pointer=fault.pointer.strip("/").replace("/", "__").upper(),
+        message="there is no such setting" if unknown else fault.message,
+    )
+
+
+def _as_text(value: Path | int | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

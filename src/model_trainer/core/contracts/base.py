@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError
 
-from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.core.errors import AppError, ErrorCode, faults_of
 
 type_json: TypeAdapter[JsonValue] = TypeAdapter(JsonValue)
 type_json_object: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
@@ -28,7 +28,9 @@ def parse_json(text: str | bytes) -> JsonValue:
     try:
         return type_json.validate_json(text)
     except ValidationError as error:
-        raise AppError(ErrorCode.CONFIG_INVALID, "This is not valid JSON.", facts={"detail": str(error)}) from error
+        raise AppError(
+            ErrorCode.CONFIG_INVALID, "This is not valid JSON.", facts={"detail": _why(error)}
+        ) from error
 
 
 def parse_json_object(text: str | bytes) -> JsonObject:
@@ -37,7 +39,7 @@ def parse_json_object(text: str | bytes) -> JsonObject:
         return type_json_object.validate_json(text)
     except ValidationError as error:
         raise AppError(
-            ErrorCode.CONFIG_INVALID, "This is not a JSON object.", facts={"detail": str(error)}
+            ErrorCode.CONFIG_INVALID, "This is not a JSON object.", facts={"detail": _why(error)}
         ) from error
 
 
@@ -49,3 +51,8 @@ def dump_json(value: JsonValue) -> str:
 def as_json(value: BaseModel) -> JsonObject:
     """A contract as a JSON object, the way it would be sent."""
     return type_json_object.validate_json(value.model_dump_json())
+
+
+def _why(error: ValidationError) -> str:
+    """What is wrong with a text, without the text: it may hold secrets."""
+    return "; ".join(fault.message for fault in faults_of(error))

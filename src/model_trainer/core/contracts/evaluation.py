@@ -1,11 +1,12 @@
 """What an evaluation is asked for and what it finds."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from model_trainer.core.contracts.base import Contract
 from model_trainer.core.contracts.corpus import CorpusPath, EncodingErrors, SplitName
+from model_trainer.core.contracts.ids import UlidText
 
 
 class EvaluateSpec(Contract):
@@ -16,7 +17,9 @@ class EvaluateSpec(Contract):
     corpus_path: CorpusPath | None = None
     """A file or folder under the data root."""
     encoding_errors: EncodingErrors = "strict"
-    compare_to_run_id: Annotated[str, Field(min_length=26, max_length=26)] | None = None
+    """`strict` refuses bytes that are not UTF-8; `replace` puts U+FFFD in and counts them."""
+    compare_to_run_id: UlidText | None = None
+    """A run to compare with; left out: the previous completed run of the same family and corpus."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "EvaluateSpec":
@@ -87,6 +90,8 @@ class Evaluation(Contract):
     split: str
     """train, validation, test or external."""
     corpus_sha256: str
+    text_sha256: str
+    """Of the evaluated text itself: equal for the same text under any tokenizer, and only then."""
     tokenizer_sha256: str
     metrics: LanguageMetrics
     samples: SampleStats | None

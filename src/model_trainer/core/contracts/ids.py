@@ -9,7 +9,8 @@ from ulid import ULID
 
 from model_trainer.core.errors import AppError, ErrorCode, FieldFault
 
-ULID_PATTERN = r"^[0-9A-HJKMNP-TV-Z]{26}$"
+ULID_PATTERN = r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$"
+"""26 characters of Crockford's base 32 hold 130 bits; an id has 128, so the first is at most 7."""
 
 RunId = NewType("RunId", str)
 TokenizerId = NewType("TokenizerId", str)
@@ -44,6 +45,8 @@ def created_at(item_id: str) -> datetime:
 
 def _checked(text: str, field: str) -> str:
     if not is_ulid(text):
-        fault = FieldFault(pointer=f"/{field}", message="must be a 26-character ULID, as returned when it was made")
+        fault = FieldFault(
+            pointer=f"/{field}", message="must be a 26-character ULID, as returned when it was made"
+        )
         raise AppError(ErrorCode.CONFIG_INVALID, f"{field} is not a valid id.", faults=[fault])
     return text

@@ -7,7 +7,7 @@ from model_trainer.core.contracts.corpus import CorpusDigest
 from model_trainer.core.contracts.run import Attempt, Problem
 
 ArtifactKind = Literal["models", "tokenizers"]
-SCHEMA_VERSION = 1
+ManifestStatus = Literal["running", "completed", "failed", "cancelled"]
 
 
 class ArtifactFile(Contract):
@@ -45,7 +45,7 @@ class Manifest(Contract):
     schema_version: Literal[1] = 1
     kind: ArtifactKind
     item_id: str
-    status: Literal["running", "completed", "failed", "cancelled"]
+    status: ManifestStatus
     created_at: str
     finished_at: str | None
     spec: JsonObject

@@ -1,6 +1,6 @@
 """What a tokenizer is asked for and what is known of it afterwards."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -9,15 +9,25 @@ from model_trainer.core.contracts.corpus import CorpusPath, EncodingErrors, Spli
 
 Normalisation = Literal["none", "nfc", "nfkc", "lowercase"]
 Metadata = Annotated[
-    dict[Annotated[str, StringConstraints(min_length=1, max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
+    dict[
+        Annotated[str, StringConstraints(min_length=1, max_length=64)],
+        Annotated[str, StringConstraints(max_length=512)],
+    ],
     Field(max_length=16),
 ]
 UserId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
-SpecialToken = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+SpecialToken = Annotated[
+    str, StringConstraints(max_length=64, pattern=r"^[<\[{|][\x21-\x7e]*[A-Za-z][\x21-\x7e]*[>\]}|]$")
+]
+"""Letters between brackets or bars, such as <|endoftext|>: no kind learns such a piece from text, because all cut
+between letters and punctuation. So no text is ever mistaken for a special token."""
 
 
 class TokenizerSpec(Contract):
     """What every kind of tokenizer is asked for; a kind narrows `method` and adds its own."""
+
+    vocab_size_is_exact: ClassVar[bool] = True
+    """Whether a text that cannot give `vocab_size` entries is refused; otherwise vocab_size is an upper limit."""
 
     method: str
     """Which kind of tokenizer to train."""

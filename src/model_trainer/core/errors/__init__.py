@@ -4,4 +4,13 @@ from model_trainer.core.errors.app_error import AppError, FieldFault
 from model_trainer.core.errors.codes import ErrorCode, FailureClass, Reason, failure_class_of, reason_of
 from model_trainer.core.errors.validation import faults_of
 
-__all__ = ["AppError", "ErrorCode", "FailureClass", "FieldFault", "Reason", "failure_class_of", "faults_of", "reason_of"]
+__all__ = [
+    "AppError",
+    "ErrorCode",
+    "FailureClass",
+    "FieldFault",
+    "Reason",
+    "failure_class_of",
+    "faults_of",
+    "reason_of",
+]

@@ -40,6 +40,7 @@ class ErrorCode(StrEnum):
     CHECKPOINT_INVALID = "CHECKPOINT_INVALID"
     LEASE_LOST = "LEASE_LOST"
     WORKER_LOST = "WORKER_LOST"
+    JOB_TIMEOUT = "JOB_TIMEOUT"
     OUT_OF_MEMORY = "OUT_OF_MEMORY"
     DISK_FULL = "DISK_FULL"
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
@@ -119,6 +120,7 @@ def failure_class_of(code: ErrorCode) -> FailureClass:
             | ErrorCode.ARTIFACT_CORRUPT
             | ErrorCode.CHECKPOINT_INVALID
             | ErrorCode.STACK_FAILED
+            | ErrorCode.JOB_TIMEOUT
             | ErrorCode.INTERNAL
         ):
             return FailureClass.FATAL
@@ -131,6 +133,8 @@ def reason_of(code: ErrorCode) -> Reason:
     match code:
         case ErrorCode.DIVERGED:
             return Reason.NAN_LOSS
+        case ErrorCode.JOB_TIMEOUT:
+            return Reason.TIMEOUT
         case ErrorCode.OUT_OF_MEMORY:
             return Reason.OUT_OF_MEMORY
         case ErrorCode.WORKER_LOST | ErrorCode.LEASE_LOST:

@@ -17,7 +17,10 @@ _rows: TypeAdapter[list[_Row]] = TypeAdapter(list[_Row])
 def faults_of(error: ValidationError) -> list[FieldFault]:
     """Each wrong field with a JSON pointer (RFC 6901) and what pydantic says of it."""
     rows = _rows.validate_json(error.json(include_url=False, include_input=False, include_context=False))
-    return [FieldFault(pointer=_pointer(row.loc), message=row.msg) for row in rows]
+    # Our own validators' sentences come with a prefix that says nothing to the caller.
+    return [
+        FieldFault(pointer=_pointer(row.loc), message=row.msg.removeprefix("Value error, ")) for row in rows
+    ]
 
 
 def _pointer(location: tuple[str | int, ...]) -> str:

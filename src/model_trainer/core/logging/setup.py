@@ -1,9 +1,11 @@
 """Where lines go and how they look: JSON in production, readable text in development, secrets redacted."""
 
 import logging
+import math
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Protocol, TextIO
 
@@ -12,7 +14,11 @@ import structlog
 from model_trainer.core.contracts.ids import new_ulid
 
 ServiceName = Literal[
-    "model-trainer", "model-trainer-worker", "model-trainer-cleanup", "model-trainer-cli", "model-trainer-test"
+    "model-trainer",
+    "model-trainer-worker",
+    "model-trainer-cleanup",
+    "model-trainer-cli",
+    "model-trainer-test",
 ]
 EventDict = MutableMapping[str, object]
 
@@ -26,7 +32,9 @@ class _Renderer(Protocol):
 
 
 class _FormatterMaker(Protocol):
-    def __call__(self, *, foreign_pre_chain: list[_Processor], processors: list[_Processor | _Renderer]) -> logging.Formatter: ...
+    def __call__(
+        self, *, foreign_pre_chain: list[_Processor], processors: list[_Processor | _Renderer]
+    ) -> logging.Formatter: ...
 
 
 class _Stdlib(Protocol):
@@ -38,14 +46,22 @@ class _Stdlib(Protocol):
 
 STDLIB: _Stdlib = structlog.stdlib
 
-_URL_PASSWORD = re.compile(r"(?<=://)([^/@\s:]*):([^@/\s]+)@")
-_SECRET_PAIR = re.compile(r"(?i)\b(api[-_]?key|token|password|authorization|secret)(\"?\s*[:=]\s*\"?)(bearer\s+)?([^\s\",;&]+)")
 MASK = "[redacted]"
+LONGEST_VALUE = 16_384
+"""Characters; what is longer is cut, so that one line cannot fill a disk."""
+
+_URL_PASSWORD = re.compile(r"(?<=://)([^/@\s:]*):([^/\s]+)@")
+_SECRET_PAIR = re.compile(
+    r"(?i)(?<![a-z0-9])(api[-_]?key|(?:access|auth|bearer|refresh|hf|bot)[-_]?token|token(?==)|pass(?:word|wd)|authorization|secret)"
+    r"([\"']?\s*[:=]\s*(?:b?[\"'])?)(?:(?:bearer|basic)\s+)?([^\s\"',;&]+)"
+)
+_BEARER = re.compile(r"(?i)\b(bearer)\s+[a-z0-9._~+/=-]{8,}")
 
 
 def redact(text: str) -> str:
-    """`text` without passwords in URLs and without values that stand behind a secret's name."""
-    return _SECRET_PAIR.sub(rf"\1\2{MASK}", _URL_PASSWORD.sub(rf"\1:{MASK}@", text))
+    """`text` without passwords in URLs, values behind a secret's name, and bearer tokens."""
+    without_passwords = _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
+    return _BEARER.sub(rf"\1 {MASK}", _SECRET_PAIR.sub(rf"\1\2{MASK}", without_passwords))
 
 
 def configure_logging(
@@ -65,33 +81,17 @@ def configure_logging(
         stream: where lines go; standard error when left out.
         log_file: also append JSON lines there (one process, one file).
     """
-    instance_id = new_ulid()
-
-    def stamp(_logger: object, _method: str, event: EventDict) -> EventDict:
-        event["service"] = service
-        event["instance_id"] = instance_id
-        event.setdefault("category", "app")
-        return event
-
-    shared: list[_Processor] = [
-        structlog.contextvars.merge_contextvars,
-        _name_source,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        stamp,
-        structlog.processors.format_exc_info,
-        _name_event,
-        _redact_values,
-    ]
+    shared = _processors(service)
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, _hand_to_handler],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    renderer: _Renderer = (
-        structlog.dev.ConsoleRenderer(colors=False, event_key="message") if readable else structlog.processors.JSONRenderer()
-    )
-    handlers: list[logging.Handler] = [_handler(logging.StreamHandler(stream or sys.stderr), shared, renderer)]
+    renderer: _Renderer = _for_people if readable else structlog.processors.JSONRenderer()
+    handlers: list[logging.Handler] = [
+        _handler(logging.StreamHandler(stream or sys.stderr), shared, renderer)
+    ]
     if log_file is not None:
         log_file.parent.mkdir(parents=True, exist_ok=True)
         file_handler = logging.FileHandler(log_file, encoding="utf-8")
@@ -106,10 +106,46 @@ def configure_logging(
     logging.getLogger("model_trainer").setLevel(level)
 
 
-def _handler(
-    handler: logging.Handler, shared: list[_Processor], renderer: _Renderer
-) -> logging.Handler:
-    handler.setFormatter(STDLIB.ProcessorFormatter(foreign_pre_chain=shared, processors=[_drop_meta, renderer]))
+@contextmanager
+def log_also_to(path: Path, *, service: ServiceName) -> Iterator[None]:
+    """Everything logged inside the with-block goes to `path` too, as JSON lines (a run's logs.jsonl)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    renderer = structlog.processors.JSONRenderer()
+    handler = _handler(logging.FileHandler(path, encoding="utf-8"), _processors(service), renderer)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+
+
+def _processors(service: ServiceName) -> list[_Processor]:
+    instance_id = new_ulid()
+
+    def stamp(_logger: object, _method: str, event: EventDict) -> EventDict:
+        event["service"] = service
+        event["instance_id"] = instance_id
+        event.setdefault("category", "app")
+        return event
+
+    return [
+        structlog.contextvars.merge_contextvars,
+        _name_source,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        stamp,
+        structlog.processors.format_exc_info,
+        _name_event,
+        _clean_values,
+    ]
+
+
+def _handler(handler: logging.Handler, shared: list[_Processor], renderer: _Renderer) -> logging.Handler:
+    handler.addFilter(_is_wanted)
+    handler.setFormatter(
+        STDLIB.ProcessorFormatter(foreign_pre_chain=shared, processors=[_drop_meta, renderer])
+    )
     return handler
 
 
@@ -117,12 +153,15 @@ def _name_source(logger: object, method: str, event: EventDict) -> EventDict:
     record = event.get("_record")
     if isinstance(record, logging.LogRecord):  # a library's own line
         event["logger"], event["level"] = record.name, record.levelname.lower()
-    elif isinstance(logger, logging.Logger):
-        event["logger"], event["level"] = logger.name, method
+    else:
+        event["logger"] = logger.name if isinstance(logger, logging.Logger) else "model_trainer"
+        event["level"] = method
     return event
 
 
-def _hand_to_handler(logger: object, name: str, event: EventDict) -> tuple[tuple[EventDict], dict[str, object]]:
+def _hand_to_handler(
+    logger: object, name: str, event: EventDict
+) -> tuple[tuple[EventDict], dict[str, object]]:
     return (event,), {"extra": {"_logger": logger, "_name": name}}
 
 
@@ -136,12 +175,35 @@ def _name_event(_logger: object, _method: str, event: EventDict) -> EventDict:
     """Our event name stands in both `event` and `message`; a library's text in `message` alone."""
     name = event.pop("event", "")
     event["message"] = name
-    event["event"] = name if isinstance(name, str) and re.fullmatch(r"[a-z][a-z0-9_]*", name) else "library_message"
+    event["event"] = (
+        name if isinstance(name, str) and re.fullmatch(r"[a-z][a-z0-9_]*", name) else "library_message"
+    )
     return event
 
 
-def _redact_values(_logger: object, _method: str, event: EventDict) -> EventDict:
+def _clean_values(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Secrets masked, long texts cut, and no NaN: JSON has none, and a diverged run logs one."""
     for key, value in event.items():
         if isinstance(value, str):
-            event[key] = redact(value)
+            rest = len(value) - LONGEST_VALUE
+            cut = value if rest <= 0 else f"{value[:LONGEST_VALUE]}... ({rest} more characters)"
+            event[key] = redact(cut)
+        elif isinstance(value, float) and not math.isfinite(value):
+            event[key] = str(value)
     return event
+
+
+def _for_people(logger: object, name: str, event: EventDict) -> str | bytes:
+    """One line of text, with the stack below it; control characters of strangers do not reach the terminal."""
+    for key, value in event.items():
+        if isinstance(value, str) and key != "exception":
+            event[key] = "".join(
+                character if character.isprintable() else repr(character)[1:-1] for character in value
+            )
+    renderer: _Renderer = structlog.dev.ConsoleRenderer(colors=False, event_key="message")
+    return renderer(logger, name, event)
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    """Other people's lines are held to WARNING, whatever level their libraries set."""
+    return record.levelno >= logging.WARNING or record.name.partition(".")[0] == "model_trainer"

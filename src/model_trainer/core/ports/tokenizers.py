@@ -22,7 +22,6 @@ class Tokenizer(Protocol):
         """The same for many texts, in parallel where the library can."""
         ...
 
-
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids`; special tokens become their text."""
         ...

@@ -1,0 +1,104 @@
+"""The API's own description: FastAPI's, with the schemas and examples of every family and tokenizer put in."""
+
+from collections.abc import Mapping
+
+from pydantic import JsonValue
+
+from model_trainer.api.routes.endpoints import SCHEMA_REF, HasSchema, schema_of
+from model_trainer.api.schemas.page import RunListQuery, TokenizerListQuery
+from model_trainer.api.schemas.problem import ProblemDocument
+from model_trainer.core.contracts.base import JsonObject
+from model_trainer.core.contracts.evaluation import EvaluateSpec
+from model_trainer.registry import Registry
+
+EVALUATE_EXAMPLES: JsonObject = {
+    "split": {"summary": "One of the run's own splits", "value": {"split": "validation"}},
+    "external": {"summary": "Text the run never saw", "value": {"corpus_path": "other-texts"}},
+}
+
+
+def train_body(registry: Registry) -> JsonObject:
+    """Request body of POST /runs/train."""
+    families = registry.families()
+    return _one_of(
+        {name: family.spec.__name__ for name, family in families.items()},
+        discriminator="model_family",
+        examples={
+            name: {"summary": family.title, "value": family.example()} for name, family in families.items()
+        },
+    )
+
+
+def tokenizer_body(registry: Registry) -> JsonObject:
+    """Request body of POST /tokenizers/train."""
+    kinds = registry.tokenizers()
+    return _one_of(
+        {name: kind.spec.__name__ for name, kind in kinds.items()},
+        discriminator="method",
+        examples={name: {"summary": kind.title, "value": kind.example()} for name, kind in kinds.items()},
+    )
+
+
+def evaluate_body() -> JsonObject:
+    """Request body of POST /runs/{run_id}/evaluate."""
+    schema: JsonObject = {"$ref": SCHEMA_REF.format(model=EvaluateSpec.__name__)}
+    return {
+        "required": True,
+        "content": {"application/json": {"schema": schema, "examples": EVALUATE_EXAMPLES}},
+    }
+
+
+def request_schemas(registry: Registry) -> JsonObject:
+    """Component schemas that FastAPI cannot know of: bodies the registry parses, query models, problems."""
+    models: list[HasSchema] = [
+        *(family.spec for family in registry.families().values()),
+        *(kind.spec for kind in registry.tokenizers().values()),
+        EvaluateSpec,
+        ProblemDocument,
+    ]
+    components: JsonObject = {}
+    for model in models:
+        schema = schema_of(model)
+        title = schema.get("title")
+        components |= _definitions(schema)
+        components[str(title)] = schema
+    for query in (RunListQuery, TokenizerListQuery):
+        components |= _definitions(schema_of(query))
+    return components
+
+
+def complete(document: JsonObject, registry: Registry) -> JsonObject:
+    """FastAPI's document with our schemas and ways to authenticate; keys sorted where order says nothing."""
+    components = _as_object(document.get("components"))
+    schemas = _as_object(components.get("schemas"))
+    added = {name: schema for name, schema in request_schemas(registry).items() if name not in schemas}
+    every = {**schemas, **added}
+    sorted_schemas: JsonObject = {name: every[name] for name in sorted(every)}
+    security: JsonObject = {
+        "ApiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+        "Bearer": {"type": "http", "scheme": "bearer"},
+    }
+    return {
+        **document,
+        "components": {**components, "schemas": sorted_schemas, "securitySchemes": security},
+        "security": [{}, {"ApiKey": []}, {"Bearer": []}],
+    }
+
+
+def _as_object(value: JsonValue) -> JsonObject:
+    return value if isinstance(value, dict) else {}
+
+
+def _definitions(schema: JsonObject) -> JsonObject:
+    """Takes the inner definitions out of a schema."""
+    inner = schema.pop("$defs", {})
+    return inner if isinstance(inner, dict) else {}
+
+
+def _one_of(specs: Mapping[str, str], *, discriminator: str, examples: JsonObject) -> JsonObject:
+    references: JsonObject = {name: SCHEMA_REF.format(model=spec) for name, spec in specs.items()}
+    schema: JsonObject = {
+        "oneOf": [{"$ref": reference} for reference in references.values()],
+        "discriminator": {"propertyName": discriminator, "mapping": references},
+    }
+    return {"required": True, "content": {"application/json": {"schema": schema, "examples": examples}}}

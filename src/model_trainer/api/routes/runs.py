@@ -1,0 +1,122 @@
+"""/runs: order, list, look at and cancel."""
+
+from functools import partial
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from model_trainer.api.middleware.request_id import current_request_id
+from model_trainer.api.openapi import train_body
+from model_trainer.api.requests import idempotency_of, parse_query, read_empty_body, read_json_body
+from model_trainer.api.routes.accepted import ACCEPTED, accepted
+from model_trainer.api.routes.endpoints import IDEMPOTENCY_KEY, RunIdPath, add
+from model_trainer.api.schemas.page import Page, RunListQuery
+from model_trainer.api.schemas.run import RunView, view_run, view_runs
+from model_trainer.api.validators.corpus import check_corpus
+from model_trainer.api.validators.training import check_capacity, check_comparison, check_tokenizer
+from model_trainer.container import Container
+from model_trainer.core.contracts.run import IdempotencyKey, RunQuery, Submission
+from model_trainer.core.contracts.training import TrainSpec
+
+
+class RunRoutes:
+    """Handlers of /runs."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+
+    def add_to(self, app: FastAPI) -> None:
+        """Adds the routes."""
+        add(
+            app,
+            "POST",
+            "/runs/train",
+            self.train,
+            operation_id="train_model",
+            summary="Order a training",
+            tag="runs",
+            view=RunView,
+            status=202,
+            headers=[IDEMPOTENCY_KEY],
+            body=train_body(self._container.registry),
+            answers=ACCEPTED,
+            problems=[409, 413],
+        )
+        add(
+            app,
+            "GET",
+            "/runs",
+            self.list_runs,
+            operation_id="list_runs",
+            summary="List runs, newest first",
+            tag="runs",
+            view=Page[RunView],
+            query=RunListQuery,
+        )
+        add(
+            app,
+            "GET",
+            "/runs/{run_id}",
+            self.get_run,
+            operation_id="get_run",
+            summary="Where a run stands",
+            tag="runs",
+            view=RunView,
+            problems=[404],
+        )
+        add(
+            app,
+            "POST",
+            "/runs/{run_id}/cancel",
+            self.cancel,
+            operation_id="cancel_run",
+            summary="Ask a run to stop; it keeps its last checkpoint",
+            tag="runs",
+            view=RunView,
+            status=202,
+            problems=[404, 409],
+        )
+
+    async def train(self, request: Request) -> Response:
+        """Checks the spec, records the run and puts it in the queue."""
+        body = await read_json_body(request)
+        spec = self._container.registry.parse_train_spec(body)
+        start = partial(self._start, spec, idempotency=idempotency_of(request, body, operation="train_model"))
+        submission = await run_in_threadpool(start)
+        return accepted(submission, view_run(submission.record), location=f"/runs/{submission.record.run_id}")
+
+    def list_runs(self, request: Request) -> Page[RunView]:
+        """One page; ask again with after=last_id while has_more."""
+        wanted = parse_query(request, RunListQuery)
+        query = RunQuery(
+            kind=wanted.kind,
+            limit=wanted.limit,
+            after=wanted.after,
+            status=wanted.status,
+            family=wanted.family,
+            user_id=wanted.user_id,
+            metadata=wanted.metadata,
+        )
+        return view_runs(self._container.training.list_runs(query))
+
+    def get_run(self, run_id: RunIdPath) -> RunView:
+        """A training, a tokenizer in the making or an evaluation."""
+        return view_run(self._container.training.find(run_id))
+
+    async def cancel(self, request: Request, run_id: RunIdPath) -> RunView:
+        """A queued run is cancelled at once, a running one within one step; cancelling twice changes nothing."""
+        await read_empty_body(request)
+        return view_run(await run_in_threadpool(self._container.training.cancel, run_id))
+
+    def _start(self, spec: TrainSpec, *, idempotency: IdempotencyKey | None) -> Submission:
+        container = self._container
+        family = container.registry.family(spec.model_family)
+        check_corpus(container.corpora, spec.corpus_path, encoding_errors=spec.encoding_errors)
+        vocab_size = check_tokenizer(spec, family, container.tokenizers)
+        check_comparison(spec.compare_to_run_id, container.runs)
+        queue_name = container.settings.rq.queue_name
+        workers = tuple(worker for worker in container.workers.alive() if worker.queue == queue_name)
+        check_capacity(spec, family, vocab_size=vocab_size, workers=workers)
+        return container.training.start(spec, request_id=current_request_id(), idempotency=idempotency)

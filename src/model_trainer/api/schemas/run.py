@@ -1,0 +1,146 @@
+"""A run as the API shows it."""
+
+import time
+from datetime import UTC, datetime
+from typing import assert_never
+
+from model_trainer.api.schemas.page import Page, first_and_last
+from model_trainer.core.contracts.base import Contract, JsonObject
+from model_trainer.core.contracts.run import (
+    Attempt,
+    Phase,
+    Problem,
+    Progress,
+    RunKind,
+    RunPage,
+    RunRecord,
+    RunStatus,
+)
+from model_trainer.core.errors import FailureClass, Reason
+
+
+class RunView(Contract):
+    """One run: a training, a tokenizer in the making, an evaluation."""
+
+    run_id: str
+    kind: RunKind
+    family: str
+    """Model family; for a tokenizer its method."""
+    status: RunStatus
+    phase: Phase
+    message: str
+    """What is happening, for a person."""
+    progress: Progress
+    """Of the current phase, with rates and the time left."""
+    heartbeat_age_seconds: float | None
+    """Since the worker's last sign of life; null before the first."""
+    metrics: dict[str, float]
+    """The latest."""
+    result: JsonObject
+    """What the finished run says."""
+    reason: Reason | None
+    failure_class: FailureClass | None
+    problem: Problem | None
+    """Why it failed: code, message, wrong fields."""
+    cancel_requested: bool
+    attempt: int
+    attempts: tuple[Attempt, ...]
+    queue: str
+    user_id: str | None
+    metadata: dict[str, str]
+    parent_run_id: str | None
+    request_id: str
+    """The HTTP request that made it."""
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    last_event_seq: int
+    spec: JsonObject
+    links: dict[str, str]
+    """Where to look next."""
+
+
+def view_run(record: RunRecord) -> RunView:
+    """The record, as it is shown."""
+    return RunView(
+        run_id=record.run_id,
+        kind=record.kind,
+        family=record.family,
+        status=record.status,
+        phase=record.phase,
+        message=record.message,
+        progress=record.progress,
+        heartbeat_age_seconds=heartbeat_age(record),
+        metrics=record.metrics,
+        result=record.result,
+        reason=record.reason,
+        failure_class=record.failure_class,
+        problem=record.problem,
+        cancel_requested=record.cancel_requested,
+        attempt=record.attempt,
+        attempts=record.attempts,
+        queue=record.queue,
+        user_id=record.user_id,
+        metadata=record.metadata,
+        parent_run_id=record.parent_run_id,
+        request_id=record.request_id,
+        created_at=at(record.created_at_ms),
+        updated_at=at(record.updated_at_ms),
+        started_at=at_or_none(record.started_at_ms),
+        finished_at=at_or_none(record.finished_at_ms),
+        last_event_seq=record.last_event_seq,
+        spec=record.spec,
+        links=run_links(record),
+    )
+
+
+def view_runs(page: RunPage) -> Page[RunView]:
+    """A page of runs."""
+    first, last = first_and_last([record.run_id for record in page.records])
+    return Page[RunView](
+        data=tuple(map(view_run, page.records)), has_more=page.has_more, first_id=first, last_id=last
+    )
+
+
+def run_links(record: RunRecord) -> dict[str, str]:
+    """What else there is about a run of this kind."""
+    here = f"/runs/{record.run_id}"
+    links = {
+        "self": here,
+        "events": f"{here}/events",
+        "logs": f"{here}/logs",
+        "log_stream": f"{here}/logs/stream",
+    }
+    if not record.status.is_terminal:
+        links["cancel"] = f"{here}/cancel"
+    match record.kind:
+        case RunKind.TRAIN:
+            artifact = f"/artifacts/models/{record.run_id}"
+            return {**links, "metrics": f"{here}/metrics", "eval": f"{here}/eval", "artifact": artifact}
+        case RunKind.TOKENIZER:
+            tokenizer = f"/tokenizers/{record.run_id}"
+            return {**links, "tokenizer": tokenizer, "artifact": f"/artifacts/tokenizers/{record.run_id}"}
+        case RunKind.EVALUATE:
+            parent = f"/runs/{record.parent_run_id}"
+            artifact = f"/artifacts/models/{record.parent_run_id}"
+            return {**links, "parent": parent, "eval": f"{parent}/eval", "artifact": artifact}
+        case _:
+            assert_never(record.kind)
+
+
+def at(milliseconds: int) -> datetime:
+    """A time of the record."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def at_or_none(milliseconds: int | None) -> datetime | None:
+    """A time of the record that may not have come yet."""
+    return None if milliseconds is None else at(milliseconds)
+
+
+def heartbeat_age(record: RunRecord) -> float | None:
+    """Seconds since the last sign of life; clocks of two machines may differ, so never below zero."""
+    if record.heartbeat_at_ms is None:
+        return None
+    return max(0.0, round(time.time() - record.heartbeat_at_ms / 1000, 3))

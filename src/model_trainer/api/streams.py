@@ -1,0 +1,232 @@
+"""Answers that take their time: server-sent events and files. A reader that stops reading is dropped."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import anyio
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
+
+from model_trainer.api.asgi import Message, Receive, Scope, Send
+from model_trainer.api.schemas.series import Ended
+from model_trainer.core.contracts.run import RunRecord
+from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.core.logging import get_logger
+from model_trainer.core.ports.runs import RunSignal
+
+RETRY_MILLISECONDS = 3000
+PING_SECONDS = 15.0
+POLL_SECONDS = 1.0
+SEND_TIMEOUT_SECONDS = 30.0
+MAX_STREAMS = 512
+
+EVENT_STREAM = "text/event-stream"
+FIRST_WORDS = format_sse_event(retry=RETRY_MILLISECONDS)
+
+logger = get_logger(__name__)
+
+
+def sse(name: str, json_text: str, *, event_id: int | None = None) -> bytes:
+    """One event on the wire. JSON on one line: no line end in the data can forge another field."""
+    return format_sse_event(data_str=json_text, event=name, id=None if event_id is None else str(event_id))
+
+
+def last_event_id(header: str | None) -> int | None:
+    """Where a reader comes back to; raises CONFIG_INVALID for anything but a plain number."""
+    if header is None:
+        return None
+    if not (header.isascii() and header.isdigit() and len(header) <= 16):
+        raise AppError(ErrorCode.CONFIG_INVALID, "Last-Event-ID must be an id that this stream sent.")
+    return int(header)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One event of a stream and the position behind it, which is its id."""
+
+    position: int
+    name: str
+    json_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a stream found behind a position. The record is read first: what a terminal record's worker left is there
+    to be read after it."""
+
+    record: RunRecord
+    steps: tuple[Step, ...]
+
+
+class Streams:
+    """What all streams of one app share: the end of the server, the wake-up call, how many there may be."""
+
+    def __init__(
+        self,
+        *,
+        signal: RunSignal,
+        stopping: asyncio.Event,
+        poll_seconds: float = POLL_SECONDS,
+        ping_seconds: float = PING_SECONDS,
+        send_timeout_seconds: float = SEND_TIMEOUT_SECONDS,
+        max_streams: int = MAX_STREAMS,
+    ) -> None:
+        self._signal = signal
+        self._stopping = stopping
+        self._poll_seconds = poll_seconds
+        self._ping_seconds = ping_seconds
+        self._send_timeout_seconds = send_timeout_seconds
+        self._max_streams = max_streams
+        self._num_open = 0
+
+    @property
+    def num_open(self) -> int:
+        """Event streams open now."""
+        return self._num_open
+
+    async def follow(
+        self, run_id: str, position: int, look: Callable[[str, int], Look]
+    ) -> AsyncGenerator[bytes, None]:
+        """Everything behind `position`, as it comes; `done` when the run has ended and everything was sent.
+
+        Without `done` the reader knows to come back: the server went down, or the store was away.
+        """
+        quiet = QuietTime(self._ping_seconds)
+        yield FIRST_WORDS
+        while not self._stopping.is_set():
+            try:
+                found: Look = await run_in_threadpool(look, run_id, position)
+            except AppError as error:
+                logger.warning("stream_ended_early", run_id=run_id, error_code=error.code.value)
+                return
+            for step in found.steps:
+                position = step.position
+                yield sse(step.name, step.json_text, event_id=position)
+                quiet.spoke()
+            if found.steps:
+                continue
+            if found.record.status.is_terminal:
+                ended = Ended(run_id=run_id, status=found.record.status.value)
+                yield sse("done", ended.model_dump_json())
+                return
+            if quiet.ping_due():
+                yield KEEPALIVE_COMMENT
+            await self._wait(run_id)
+
+    def respond(self, events: AsyncGenerator[bytes, None]) -> "StreamResponse":
+        """An event stream; raises SERVICE_UNAVAILABLE when there are too many already."""
+        if self._num_open >= self._max_streams:
+            message = (
+                f"This server has {self._max_streams} event streams open already; poll, or come back later."
+            )
+            raise AppError(ErrorCode.SERVICE_UNAVAILABLE, message)
+        self._num_open += 1
+        headers = {"Content-Type": EVENT_STREAM, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        return StreamResponse(
+            events, headers=headers, release=self._one_less, send_timeout=self._send_timeout_seconds
+        )
+
+    def send_file(
+        self,
+        chunks: AsyncGenerator[bytes, None],
+        *,
+        status: int,
+        headers: Mapping[str, str],
+        release: Callable[[], None],
+    ) -> "StreamResponse":
+        """A file, under the same rule for readers that stop reading. `release` runs at the end, whatever happens."""
+        return StreamResponse(
+            chunks, status=status, headers=headers, release=release, send_timeout=self._send_timeout_seconds
+        )
+
+    async def _wait(self, run_id: str) -> None:
+        """Returns when something may have happened to the run, at the next poll, or when the server stops."""
+        async with anyio.create_task_group() as either:
+
+            async def until_stopping() -> None:
+                await self._stopping.wait()
+                either.cancel_scope.cancel()
+
+            either.start_soon(until_stopping)
+            await self._signal.wait(run_id, timeout_seconds=self._poll_seconds)
+            either.cancel_scope.cancel()
+
+    def _one_less(self) -> None:
+        self._num_open -= 1
+
+
+class QuietTime:
+    """Says when a ping is due."""
+
+    def __init__(self, ping_seconds: float) -> None:
+        self._ping_seconds = ping_seconds
+        self._since = anyio.current_time()
+
+    def spoke(self) -> None:
+        """Something was sent."""
+        self._since = anyio.current_time()
+
+    def ping_due(self) -> bool:
+        """Whether it has been silent for too long; asking starts the watch anew."""
+        if anyio.current_time() - self._since < self._ping_seconds:
+            return False
+        self.spoke()
+        return True
+
+
+class StreamResponse(StreamingResponse):
+    """Closes its source promptly, and drops a reader that takes nothing for too long."""
+
+    def __init__(
+        self,
+        chunks: AsyncGenerator[bytes, None],
+        *,
+        headers: Mapping[str, str],
+        release: Callable[[], None],
+        send_timeout: float,
+        status: int = 200,
+    ) -> None:
+        super().__init__(chunks, status_code=status, headers=headers)
+        self._source: _Closes = chunks
+        self._release = release
+        self._send_timeout = send_timeout
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers until everything is sent or the reader is gone; the source is closed when this returns."""
+        sending = asyncio.create_task(self._send_all(send))
+        leaving = asyncio.create_task(_until_gone(receive))
+        try:
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sending.cancel()
+            leaving.cancel()
+            await asyncio.wait({sending, leaving})
+            await self._source.aclose()
+            self._release()
+        if not sending.cancelled():
+            sending.result()
+
+    async def _send_all(self, send: Send) -> None:
+        async def send_in_time(message: Message) -> None:
+            with anyio.fail_after(self._send_timeout):
+                await send(message)
+
+        try:
+            await self.stream_response(send_in_time)
+        except OSError as error:
+            # TimeoutError is one; so is what a server raises when the connection is gone.
+            logger.warning("stream_broken_off", detail=type(error).__name__)
+
+
+async def _until_gone(receive: Receive) -> None:
+    with contextlib.suppress(AppError):  # a body that nobody reads was too long, or never came
+        while (await receive())["type"] != "http.disconnect":
+            continue
+
+
+class _Closes(Protocol):
+    def aclose(self) -> Awaitable[None]: ...

@@ -1,0 +1,168 @@
+"""`model-trainer run ...`: trainings and their evaluations."""
+
+from typing import Annotated
+
+import typer
+
+from model_trainer.cli.registration import (
+    CorpusPath,
+    Group,
+    LabelFilters,
+    Labels,
+    MaxItems,
+    RunIdArgument,
+    Seed,
+    SetFields,
+    SpecFile,
+    StatusFilter,
+    UserId,
+    WatchFlag,
+    new_group,
+)
+from model_trainer.cli.session import session_of
+
+FamilyFilter = Annotated[str | None, typer.Option("--family", help="Only this model family.")]
+
+
+def group() -> typer.Typer:
+    """The group."""
+    app = new_group("Train models, watch them, evaluate them.")
+    runs: Group = app
+    runs.command("train")(train)
+    runs.command("list")(list_runs)
+    runs.command("show")(show)
+    runs.command("watch")(watch)
+    runs.command("logs")(logs)
+    runs.command("cancel")(cancel)
+    runs.command("evaluate")(evaluate)
+    runs.command("evaluations")(evaluations)
+    return app
+
+
+def train(
+    ctx: typer.Context,
+    file: SpecFile = None,
+    family: Annotated[str | None, typer.Option("--family", help="gpt2, char_lstm, ...")] = None,
+    corpus: CorpusPath = None,
+    tokenizer: Annotated[
+        str | None, typer.Option("--tokenizer", metavar="ID", help="A completed tokenizer.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option("--size", help="A preset of the family: tiny, small, ...")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Optimizer steps.")] = None,
+    epochs: Annotated[
+        float | None, typer.Option("--epochs", help="Passes over the corpus, instead of steps.")
+    ] = None,
+    seq_len: Annotated[int | None, typer.Option("--seq-len", help="Tokens in a training window.")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Windows in a micro-batch.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", help="Peak learning rate.")
+    ] = None,
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
+    precision: Annotated[str | None, typer.Option("--precision", help="auto, fp32, fp16 or bf16.")] = None,
+    seed: Seed = None,
+    label: Labels = None,
+    user_id: UserId = None,
+    set_fields: SetFields = None,
+    watch: WatchFlag = False,
+) -> None:
+    """Order a training from a file, from options, or both (options win)."""
+    from model_trainer.cli.ordering import order_training
+    from model_trainer.cli.spec_file import build_spec
+
+    options = {
+        "model_family": family,
+        "corpus_path": corpus,
+        "tokenizer_id": tokenizer,
+        "model_size": size,
+        "max_steps": steps,
+        "num_epochs": epochs,
+        "max_seq_len": seq_len,
+        "batch_size": batch_size,
+        "optimizer.learning_rate": learning_rate,
+        "device": device,
+        "precision": precision,
+        "seed": seed,
+        "user_id": user_id,
+    }
+    spec = build_spec(file, options=options, labels=label or (), settings=set_fields or ())
+    order_training(session_of(ctx), spec, watch=watch)
+
+
+def list_runs(
+    ctx: typer.Context,
+    status: StatusFilter = None,
+    family: FamilyFilter = None,
+    label: LabelFilters = None,
+    limit: MaxItems = 20,
+) -> None:
+    """List trainings, newest first."""
+    from model_trainer.cli.reading import list_runs as show_list
+
+    show_list(session_of(ctx), filters={"status": status, "family": family}, labels=label or (), limit=limit)
+
+
+def show(ctx: typer.Context, run_id: RunIdArgument) -> None:
+    """Show one run: status, progress, metrics, what went wrong."""
+    from model_trainer.cli.reading import show_run
+
+    show_run(session_of(ctx), run_id)
+
+
+def watch(ctx: typer.Context, run_id: RunIdArgument) -> None:
+    """Follow a run (a training, a tokenizer, an evaluation) to its end. Ctrl-C detaches; the run goes on."""
+    from model_trainer.cli.watching import watch_run
+
+    watch_run(session_of(ctx), run_id)
+
+
+def logs(
+    ctx: typer.Context,
+    run_id: RunIdArgument,
+    tail: Annotated[int, typer.Option("--tail", min=0, help="Lines to start with.")] = 200,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Stay for new lines until the run ends.")
+    ] = False,
+) -> None:
+    """Print a run's log, one JSON object a line."""
+    from model_trainer.cli.reading import follow_logs, print_logs
+
+    (follow_logs if follow else print_logs)(session_of(ctx), run_id, tail=tail)
+
+
+def cancel(ctx: typer.Context, run_id: RunIdArgument) -> None:
+    """Stop a run within one step; its checkpoints stay."""
+    from model_trainer.cli.ordering import cancel_run
+
+    cancel_run(session_of(ctx), run_id)
+
+
+def evaluate(
+    ctx: typer.Context,
+    run_id: RunIdArgument,
+    split: Annotated[str | None, typer.Option("--split", help="validation, test or train.")] = None,
+    corpus: CorpusPath = None,
+    compare_to: Annotated[
+        str | None, typer.Option("--compare-to", metavar="RUN_ID", help="Flag a regression.")
+    ] = None,
+    watch: WatchFlag = False,
+) -> None:
+    """Evaluate a trained model on one of its splits, or on text it never saw (--corpus)."""
+    from model_trainer.cli.ordering import order_evaluation
+    from model_trainer.cli.spec_file import build_spec
+
+    options = {
+        "split": split or (None if corpus else "validation"),
+        "corpus_path": corpus,
+        "compare_to_run_id": compare_to,
+    }
+    spec = build_spec(None, options=options, labels=(), settings=())
+    order_evaluation(session_of(ctx), run_id, spec, watch=watch)
+
+
+def evaluations(ctx: typer.Context, run_id: RunIdArgument) -> None:
+    """Show what evaluations of a model found: on which text, and against which other run."""
+    from model_trainer.cli.reading import show_evaluations
+
+    show_evaluations(session_of(ctx), run_id)

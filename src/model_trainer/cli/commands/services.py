@@ -1,0 +1,67 @@
+"""Commands that run something: `up`, `serve`, `worker`, `maintenance`, `demo`."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from model_trainer.cli.registration import Group, StateFolder
+from model_trainer.cli.session import session_of
+
+Host = Annotated[str, typer.Option("--host", help="Address to listen on.")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on.")]
+
+
+def register(root: Group) -> None:
+    """Adds the commands."""
+    root.command("up")(up)
+    root.command("serve")(serve)
+    root.command("worker")(worker)
+    root.command("maintenance")(maintenance)
+    root.command("demo")(demo)
+
+
+def up(ctx: typer.Context, host: Host = "127.0.0.1", port: Port = 8000, state: StateFolder = None) -> None:
+    """Run everything here, in the foreground: Redis, API, workers, maintenance. Ctrl-C stops all of it."""
+    from model_trainer.cli.up import run_up
+
+    run_up(session_of(ctx), host=host, port=port, state=state)
+
+
+def serve(ctx: typer.Context, host: Host = "127.0.0.1", port: Port = 8000) -> None:
+    """Run the API alone."""
+    session = session_of(ctx)
+    session.ways.doors.serve(session.settings(), host=host, port=port)
+
+
+def worker(
+    ctx: typer.Context,
+    queue: Annotated[
+        str, typer.Option("--queue", help="training, short, or a queue's own name.")
+    ] = "training",
+) -> None:
+    """Run one worker. Trainings and short jobs (tokenizers, evaluations) have queues of their own."""
+    session = session_of(ctx)
+    settings = session.settings()
+    names = {"training": settings.rq.queue_name, "short": settings.rq.short_queue_name}
+    session.ways.doors.work(settings, queue=names.get(queue, queue))
+
+
+def maintenance(ctx: typer.Context) -> None:
+    """Run the clock: rescue lost runs, remove leftovers."""
+    session = session_of(ctx)
+    session.ways.doors.maintain(session.settings())
+
+
+def demo(
+    ctx: typer.Context,
+    model: Annotated[Literal["gpt2", "char_lstm"], typer.Option("--model", help="What to train.")] = "gpt2",
+    state: Annotated[str, typer.Option("--state", metavar="DIR", help="Where everything is kept.")] = ".demo",
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Optimizer steps; default: what fits two minutes.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the services running until Ctrl-C.")] = False,
+) -> None:
+    """See the whole path once, on text this machine already has: corpus, tokenizer, training, evaluation."""
+    from model_trainer.cli.demo import leave, run_demo, stay
+
+    run_demo(session_of(ctx), model=model, state=state, steps=steps, afterwards=stay if keep else leave)

@@ -1,0 +1,239 @@
+"""What this machine has, what is missing, how to fix it. Imports no torch: that is asked for in a process of its own."""
+
+import importlib.util
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from model_trainer.cli.output import printable
+from model_trainer.cli.session import Session
+from model_trainer.core.compute.machine import (
+    computes_bf16,
+    cpu_flags,
+    cpu_model,
+    physical_memory_bytes,
+    usable_cpus,
+)
+from model_trainer.core.config import Settings
+from model_trainer.core.contracts.base import parse_json_object
+from model_trainer.core.errors import AppError
+
+State = Literal["ok", "note", "missing"]
+"""missing: something essential; note: works, but worth knowing."""
+STYLES: dict[State, str] = {"ok": "green", "note": "yellow", "missing": "bold red"}
+GIGABYTE = 1 << 30
+SMALL_MEMORY_BYTES = 4 * GIGABYTE
+WORKER_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
+TORCH_QUESTION = """
+import json, torch
+gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+print(json.dumps({"version": torch.__version__, "cuda": torch.version.cuda, "gpus": gpus}))
+"""
+
+RunProgram = Callable[[Sequence[str]], tuple[int, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at."""
+
+    subject: str
+    state: State
+    found: str
+    fix: str = ""
+
+
+def examine(session: Session) -> None:
+    """Shows all findings; exits with 1 when something essential is missing."""
+    findings = list(look_around(session))
+    session.output.show(
+        [
+            {"subject": one.subject, "state": one.state, "found": one.found, "fix": one.fix}
+            for one in findings
+        ],
+        render=lambda: _table(findings),
+    )
+    if any(one.state == "missing" for one in findings):
+        raise typer.Exit(1)
+
+
+def look_around(session: Session) -> Iterator[Finding]:
+    """Every finding, the basics first."""
+    yield look_at_python((sys.version_info.major, sys.version_info.minor, sys.version_info.micro))
+    yield look_at_system(sys.platform)
+    yield from look_at_processor(cpu_flags(), memory_bytes=physical_memory_bytes())
+    yield from look_at_packages(version_of)
+    yield look_at_torch(session.ways.run_program)
+    try:
+        settings = session.settings()
+    except AppError as error:
+        yield Finding(
+            "settings",
+            "missing",
+            error.message,
+            "Correct the variable, here or in .env; .env.example explains each.",
+        )
+        return
+    yield Finding("settings", "ok", "valid")
+    yield look_at_redis(session, settings)
+    yield from look_at_folders(settings)
+
+
+def look_at_python(running: tuple[int, int, int]) -> Finding:
+    """3.11 or newer."""
+    found = ".".join(map(str, running))
+    if running < (3, 11, 0):
+        return Finding(
+            "Python", "missing", found, "Install Python 3.11 or newer and make the environment anew."
+        )
+    return Finding("Python", "ok", found)
+
+
+def look_at_system(platform: str) -> Finding:
+    """Workers fork; Windows cannot."""
+    match platform:
+        case "linux":
+            return Finding("system", "ok", "Linux")
+        case "darwin":
+            return Finding("system", "note", "macOS: runs on the CPU", "For CUDA use a Linux machine.")
+        case "win32":
+            return Finding(
+                "system",
+                "note",
+                "Windows: workers need fork, which Windows does not have",
+                "Run the services in Docker Desktop (docker compose --profile dev up) or in WSL; the client commands work here.",
+            )
+        case _:
+            return Finding("system", "note", platform, "Not tried; Linux is.")
+
+
+def look_at_processor(flags: frozenset[str], *, memory_bytes: int) -> Iterator[Finding]:
+    """Cores, bf16, memory."""
+    yield Finding("processor", "ok", f"{cpu_model()}, {usable_cpus()} usable")
+    if computes_bf16(flags):
+        yield Finding("bf16", "ok", "native on this CPU: precision auto uses it")
+    else:
+        yield Finding("bf16", "ok", "not native on this CPU: precision auto uses fp32")
+    found = f"{memory_bytes / GIGABYTE:.1f} GiB"
+    if memory_bytes == 0:
+        yield Finding("memory", "note", "cannot be told here")
+    elif memory_bytes < SMALL_MEMORY_BYTES:
+        yield Finding("memory", "note", found, "Enough for small models only.")
+    else:
+        yield Finding("memory", "ok", found)
+
+
+def look_at_packages(lookup: Callable[[str], str | None]) -> Iterator[Finding]:
+    """The extras of the installation."""
+    missing = [name for name in WORKER_PACKAGES if lookup(name) is None]
+    if missing:
+        yield Finding(
+            "worker packages",
+            "missing",
+            f"without {', '.join(missing)}",
+            'pip install -c constraints.txt -e ".[worker]" (or: make demo). An API-only machine can do without.',
+        )
+    else:
+        yield Finding(
+            "worker packages", "ok", ", ".join(f"{name} {lookup(name)}" for name in WORKER_PACKAGES)
+        )
+    for extra, package in (("sentencepiece", "sentencepiece"), ("parquet", "pyarrow")):
+        found = lookup(package)
+        if found is None:
+            fix = f'pip install -c constraints.txt -e ".[{extra}]"'
+            yield Finding(extra, "note", "not installed", f"Only if you want it: {fix}")
+        else:
+            yield Finding(extra, "ok", f"{package} {found}")
+
+
+def look_at_torch(run_program: RunProgram) -> Finding:
+    """Whether torch imports, and which accelerators it sees."""
+    if importlib.util.find_spec("torch") is None:
+        return Finding("accelerator", "note", "torch is not installed")
+    exit_code, said = run_program([sys.executable, "-c", TORCH_QUESTION])
+    if exit_code != 0:
+        last = said.strip().splitlines()[-1:] or ["no output"]
+        return Finding(
+            "accelerator", "missing", f"torch does not import: {last[0]}", "Install it anew: make demo."
+        )
+    facts = parse_json_object(said.strip().splitlines()[-1])
+    gpus = facts.get("gpus")
+    build = f"torch {facts.get('version')}"
+    if isinstance(gpus, list) and gpus:
+        return Finding("accelerator", "ok", f"{build}: {', '.join(map(str, gpus))}")
+    if facts.get("cuda") is None:
+        return Finding(
+            "accelerator", "ok", f"{build}: CPU build", "With an NVIDIA GPU: make demo TORCH=cuda."
+        )
+    return Finding("accelerator", "note", f"{build}: CUDA build, but it sees no GPU", "Look at nvidia-smi.")
+
+
+def look_at_redis(session: Session, settings: Settings) -> Finding:
+    """A Redis that answers, or a server to start one with."""
+    doors = session.ways.doors
+    try:
+        doors.ping_redis(settings)
+    except AppError as error:
+        unreachable = error.message
+    else:
+        return Finding("Redis", "ok", "answers at REDIS_URL")
+    try:
+        server = doors.find_redis_server()
+    except AppError as error:
+        return Finding("Redis", "missing", unreachable, error.message)
+    return Finding("Redis", "ok", f"none at REDIS_URL; `model-trainer up` starts its own ({server.name})")
+
+
+def look_at_folders(settings: Settings) -> Iterator[Finding]:
+    """Disk space and the data root."""
+    app = settings.app
+    free = shutil.disk_usage(_existing(app.artifacts_root)).free
+    found = f"{free / GIGABYTE:.1f} GiB free for {app.artifacts_root}"
+    if free < app.min_free_disk_bytes:
+        yield Finding(
+            "disk", "missing", found, "Free some space, or point APP__ARTIFACTS_ROOT to a larger disk."
+        )
+    else:
+        yield Finding("disk", "ok", found)
+    if app.data_root.is_dir():
+        yield Finding("data root", "ok", f"{app.data_root.absolute()}")
+    else:
+        fix = f"mkdir {app.data_root} and put your text there, or set APP__DATA_ROOT."
+        yield Finding("data root", "note", f"{app.data_root.absolute()} is not there", fix)
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    found = folder.absolute()
+    while not found.exists():
+        found = found.parent
+    return found
+
+
+def version_of(package: str) -> str | None:
+    """The installed version, if any."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _table(findings: Sequence[Finding]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for one in findings:
+        said = Text(printable(one.found))
+        if one.fix:
+            said.append(f"\n-> {printable(one.fix)}", style="dim")
+        table.add_row(Text(one.state, style=STYLES[one.state]), one.subject, said)
+    return table

@@ -1,0 +1,49 @@
+"""Commands that order work: a training, a tokenizer, an evaluation, a cancellation."""
+
+from model_trainer.cli import rendering
+from model_trainer.cli.session import Session
+from model_trainer.cli.watching import watch_run
+from model_trainer.core.contracts.base import JsonObject, as_json
+
+
+def order_training(session: Session, spec: JsonObject, *, watch: bool) -> None:
+    """Orders a training; stays to watch it if asked."""
+    with session.connect() as client:
+        run = client.train(spec)
+    if watch:
+        session.output.note(f"Run {run.run_id} is {run.status}.")
+        watch_run(session, run.run_id)
+    else:
+        session.output.show(as_json(run), render=lambda: rendering.run_card(run))
+        session.output.note(f"Watch it: model-trainer run watch {run.run_id}")
+
+
+def order_tokenizer(session: Session, spec: JsonObject, *, watch: bool) -> None:
+    """Orders a tokenizer; stays to watch it if asked."""
+    with session.connect() as client:
+        tokenizer = client.train_tokenizer(spec)
+    if watch:
+        session.output.note(f"Tokenizer {tokenizer.tokenizer_id} is {tokenizer.status}.")
+        watch_run(session, tokenizer.tokenizer_id)
+    else:
+        session.output.show(as_json(tokenizer), render=lambda: rendering.tokenizer_card(tokenizer))
+        session.output.note(f"Watch it: model-trainer run watch {tokenizer.tokenizer_id}")
+
+
+def order_evaluation(session: Session, run_id: str, spec: JsonObject, *, watch: bool) -> None:
+    """Orders an evaluation; stays to watch it if asked."""
+    with session.connect() as client:
+        evaluation = client.evaluate(run_id, spec)
+    if watch:
+        session.output.note(f"Evaluation {evaluation.run_id} is {evaluation.status}.")
+        watch_run(session, evaluation.run_id)
+    else:
+        session.output.show(as_json(evaluation), render=lambda: rendering.run_card(evaluation))
+        session.output.note(f"Watch it: model-trainer run watch {evaluation.run_id}")
+
+
+def cancel_run(session: Session, run_id: str) -> None:
+    """Asks a run to stop."""
+    with session.connect() as client:
+        run = client.cancel(run_id)
+    session.output.show(as_json(run), render=lambda: rendering.run_card(run))

@@ -1,0 +1,198 @@
+"""Answers as tables for people. Whatever the server sent goes through `printable` first."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from pydantic import JsonValue
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from model_trainer.cli.output import printable
+from model_trainer.client.views import (
+    ArtifactView,
+    EvaluationView,
+    FamiliesView,
+    RunView,
+    TokenizerView,
+)
+
+STYLES = {
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+    "cancelling": "yellow",
+    "running": "cyan",
+}
+
+
+def run_table(runs: Iterable[RunView]) -> Table:
+    """One line a run."""
+    table = _table("run", "family", "status", "phase", "progress", "loss", "created")
+    for run in runs:
+        table.add_row(
+            _text(run.run_id),
+            _text(run.family),
+            _status(run.status),
+            _text(run.phase),
+            _text(_progress(run)),
+            _text(_loss(run.metrics)),
+            _text(_when(run.created_at)),
+        )
+    return table
+
+
+def tokenizer_table(tokenizers: Iterable[TokenizerView]) -> Table:
+    """One line a tokenizer."""
+    table = _table("tokenizer", "method", "status", "vocab", "tokens/char", "created")
+    for tokenizer in tokenizers:
+        stats = tokenizer.stats or {}
+        table.add_row(
+            _text(tokenizer.tokenizer_id),
+            _text(tokenizer.method),
+            _status(tokenizer.status),
+            _text(_value(tokenizer.vocab_size)),
+            _text(_value(stats.get("tokens_per_char"))),
+            _text(_when(tokenizer.created_at)),
+        )
+    return table
+
+
+def run_card(run: RunView) -> RenderableType:
+    """One run in full."""
+    rows: list[tuple[str, RenderableType]] = [
+        ("run", _text(run.run_id)),
+        ("kind", _text(f"{run.kind} {run.family}")),
+        ("status", _status(run.status)),
+        ("message", _text(run.message)),
+        ("progress", _text(_progress(run))),
+        ("created", _text(_when(run.created_at))),
+        ("finished", _text(_when(run.finished_at))),
+        ("labels", _text(_pairs(run.metadata))),
+        *[(name, _text(_value(value))) for name, value in sorted(run.metrics.items())],
+    ]
+    if run.problem is not None:
+        rows.append(("problem", _text(f"{run.problem.code}: {run.problem.message}")))
+        rows += [("", _text(f"{fault.pointer}: {fault.message}")) for fault in run.problem.faults]
+        rows.append(("exception", _text(run.problem.exception or "")))
+    return _card(rows)
+
+
+def tokenizer_card(tokenizer: TokenizerView) -> RenderableType:
+    """One tokenizer in full."""
+    rows: list[tuple[str, RenderableType]] = [
+        ("tokenizer", _text(tokenizer.tokenizer_id)),
+        ("method", _text(tokenizer.method)),
+        ("status", _status(tokenizer.status)),
+        ("message", _text(tokenizer.message)),
+        ("vocab size", _text(_value(tokenizer.vocab_size))),
+        ("created", _text(_when(tokenizer.created_at))),
+        ("finished", _text(_when(tokenizer.finished_at))),
+        ("labels", _text(_pairs(tokenizer.metadata))),
+        *[(name.replace("_", " "), _text(_value(value))) for name, value in (tokenizer.stats or {}).items()],
+    ]
+    if tokenizer.problem is not None:
+        rows.append(("problem", _text(f"{tokenizer.problem.code}: {tokenizer.problem.message}")))
+    return _card(rows)
+
+
+def evaluation_table(evaluations: Sequence[EvaluationView]) -> Table:
+    """One line an evaluation."""
+    table = _table("split", "loss", "perplexity", "bits/byte", "accuracy", "against")
+    for evaluation in evaluations:
+        metrics, compared = evaluation.metrics, evaluation.comparison
+        against = Text("")
+        if compared is not None:
+            verdict = "regression" if compared.regression else "no regression"
+            against = Text(
+                printable(f"{compared.run_id}: {compared.difference:+.4f} bits/byte, {verdict}"),
+                style="red" if compared.regression else "green",
+            )
+        table.add_row(
+            _text(evaluation.split),
+            _text(_value(metrics.loss)),
+            _text(_value(metrics.perplexity)),
+            _text(_value(metrics.bits_per_byte)),
+            _text(_value(metrics.accuracy)),
+            against,
+        )
+    return table
+
+
+def artifact_table(artifact: ArtifactView) -> Table:
+    """One line a file."""
+    table = _table("file", "bytes", "sha256")
+    for file in artifact.files:
+        table.add_row(_text(file.path), _text(f"{file.num_bytes:,}"), _text((file.sha256 or "")[:16]))
+    return table
+
+
+def families_tables(families: FamiliesView) -> RenderableType:
+    """Families, then kinds of tokenizer."""
+    models = _table("family", "what it is", "tokenizers")
+    for family in families.families:
+        models.add_row(_text(family.name), _text(family.title), _text(", ".join(family.supported_tokenizers)))
+    kinds = _table("tokenizer", "what it is", "available")
+    for kind in families.tokenizers:
+        available = "yes" if kind.available else f'no: pip install "model-trainer[{kind.extra}]"'
+        kinds.add_row(_text(kind.name), _text(kind.title), _text(available))
+    return Group(models, kinds)
+
+
+def plain_table(*columns: str, rows: Iterable[Sequence[str]]) -> Table:
+    """Any table of text."""
+    table = _table(*columns)
+    for row in rows:
+        table.add_row(*map(_text, row))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column in ("run", "tokenizer", "created", "status"))
+    return table
+
+
+def _card(rows: Iterable[tuple[str, RenderableType]]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        if not (isinstance(value, Text) and not value.plain):
+            table.add_row(_text(name), value)
+    return table
+
+
+def _text(value: str) -> Text:
+    return Text(printable(value))
+
+
+def _status(status: str) -> Text:
+    return Text(printable(status), style=STYLES.get(status, ""))
+
+
+def _progress(run: RunView) -> str:
+    progress = run.progress
+    if progress.total_steps:
+        return f"{progress.step}/{progress.total_steps}"
+    return f"{progress.fraction:.0%}" if progress.fraction else ""
+
+
+def _loss(metrics: Mapping[str, float]) -> str:
+    found = next((metrics[name] for name in ("validation_loss", "loss") if name in metrics), None)
+    return _value(found)
+
+
+def _value(value: JsonValue) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _pairs(pairs: Mapping[str, str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in pairs.items())
+
+
+def _when(time: str | None) -> str:
+    """An ISO time to the second, in UTC as the server says it."""
+    return "" if time is None else time[:19].replace("T", " ")

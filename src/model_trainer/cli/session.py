@@ -1,0 +1,128 @@
+"""What one call of the command line works with: the global options, and the ways into the world.
+
+Imports nothing heavy, so that `--help` stays quick: what a way needs is imported when it is taken.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import typer
+
+if TYPE_CHECKING:
+    from model_trainer.cli.output import Output
+    from model_trainer.client import TrainerClient
+    from model_trainer.core.config import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process of the embedded stack."""
+
+    name: str
+    argv: tuple[str, ...]
+    is_ready: Callable[[], bool]
+    """Asked until it says yes; only then the next process is started."""
+    log_file: Path | None
+    """None: its output is ours."""
+
+
+class Stack(Protocol):
+    """The embedded stack of one state folder: a Redis of its own, and processes that are kept running."""
+
+    @property
+    def redis_url(self) -> str:
+        """Where its Redis will be; known before it runs."""
+        ...
+
+    def running(
+        self, processes: Sequence[Process], *, env: Mapping[str, str], on_up: Callable[[str, int], object]
+    ) -> AbstractContextManager[None]:
+        """Inside, Redis and then the processes are up, with exactly this environment; afterwards they have gone."""
+        ...
+
+
+class Doors(Protocol):
+    """The other doors of the house, and what the command line shares with them through the container."""
+
+    def serve(self, settings: "Settings", *, host: str, port: int) -> None:
+        """The API, until it is told to stop."""
+        ...
+
+    def work(self, settings: "Settings", *, queue: str) -> None:
+        """A worker of one queue, until it is told to stop."""
+        ...
+
+    def maintain(self, settings: "Settings") -> None:
+        """The reaper and the cleanup, until told to stop."""
+        ...
+
+    def openapi(self) -> str:
+        """The API's description: a JSON document, the same bytes for the same code."""
+        ...
+
+    def ping_redis(self, settings: "Settings") -> None:
+        """Raises STORE_UNAVAILABLE when Redis does not answer."""
+        ...
+
+    def find_redis_server(self) -> Path:
+        """The server binary of the embedded stack; raises STACK_FAILED when there is none."""
+        ...
+
+    def open_stack(self, state: Path, *, with_redis: bool) -> Stack:
+        """The embedded stack over a folder. Nothing is started yet."""
+        ...
+
+    def stop_on_signals(self, stop_requested: threading.Event) -> AbstractContextManager[None]:
+        """Inside, Ctrl-C and SIGTERM set the event instead of ending this process."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How commands reach the world; tests hand in others."""
+
+    connect: Callable[[str, str | None], "TrainerClient"]
+    """A client of the API at an address, with a key."""
+    settings: Callable[[Path | None], "Settings"]
+    """The settings of this process, with this .env below the environment."""
+    environment: Callable[[], dict[str, str]]
+    """What processes we start inherit."""
+    doors: Doors
+    run_program: Callable[[Sequence[str]], tuple[int, str]]
+    """A short program's exit code and output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One call."""
+
+    ways: Ways
+    output: "Output"
+    api_url: str
+    api_key: str | None
+    env_file: Path | None
+    """Read below the environment, if it is there."""
+
+    def settings(self) -> "Settings":
+        """The settings of this process."""
+        return self.ways.settings(self.env_file)
+
+    def connect(self) -> "TrainerClient":
+        """A client of the API; the key is the one given, else the one in the settings."""
+        key = self.api_key
+        if key is None:
+            configured = self.settings().security.api_key
+            key = None if configured is None else configured.get_secret_value()
+        return self.ways.connect(self.api_url, key)
+
+
+def session_of(ctx: typer.Context) -> Session:
+    """The session that the root command put there."""
+    found: object = ctx.obj
+    if not isinstance(found, Session):
+        raise TypeError("a command was called without its root command")
+    return found

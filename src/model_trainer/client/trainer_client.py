@@ -1,0 +1,197 @@
+"""The API's resources as methods: a request in, a view out, every fault an AppError."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import ValidationError
+
+from model_trainer.client.download import Received, download, nothing_to_tell
+from model_trainer.client.follow import follow
+from model_trainer.client.http import Endpoint, HttpConnection
+from model_trainer.client.views import (
+    ArtifactView,
+    EvaluationsView,
+    FamiliesView,
+    LogsView,
+    RunPageView,
+    RunView,
+    SeriesView,
+    ServerEvent,
+    TokenizerPageView,
+    TokenizerView,
+    View,
+)
+from model_trainer.core.contracts.base import JsonObject
+from model_trainer.core.errors import AppError, ErrorCode
+
+Kind = Literal["models", "tokenizers"]
+DEFAULT_TIMEOUT_SECONDS = 30.0
+PAGE_SIZE = 100
+ViewT = TypeVar("ViewT", bound=View)
+PageT = TypeVar("PageT", RunPageView, TokenizerPageView)
+
+
+class TrainerClient:
+    """A typed face on the API. Use it in a with-block, or close it."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        endpoint = Endpoint(base_url=base_url.rstrip("/"), api_key=api_key, timeout_seconds=timeout_seconds)
+        self._connection = HttpConnection(endpoint, transport=transport, sleep=sleep)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self._connection.close()
+
+    def is_alive(self) -> bool:
+        """Whether the API answers, right now."""
+        return self._connection.answers("/healthz")
+
+    def is_ready(self) -> bool:
+        """Whether the API has all it needs (Redis, a worker, disk), right now."""
+        return self._connection.answers("/readyz")
+
+    def check_ready(self) -> None:
+        """Raises SERVICE_UNAVAILABLE with what is missing when the API is not ready."""
+        self._connection.get("/readyz")
+
+    def families(self) -> FamiliesView:
+        """Every family and tokenizer with its JSON schema."""
+        return _read(FamiliesView, self._connection.get("/families"))
+
+    # Tokenizers
+
+    def train_tokenizer(self, spec: JsonObject, *, idempotency_key: str | None = None) -> TokenizerView:
+        """Orders a tokenizer; the answer is its first state."""
+        return _read(
+            TokenizerView,
+            self._connection.post("/tokenizers/train", body=spec, idempotency_key=idempotency_key),
+        )
+
+    def tokenizer(self, tokenizer_id: str) -> TokenizerView:
+        """One tokenizer; raises TOKENIZER_NOT_FOUND."""
+        return _read(TokenizerView, self._connection.get(f"/tokenizers/{_part(tokenizer_id)}"))
+
+    def tokenizers(
+        self, *, limit: int = PAGE_SIZE, filters: Mapping[str, str] | None = None
+    ) -> Iterator[TokenizerView]:
+        """All tokenizers, newest first, fetched page by page (`limit` a page)."""
+        for page in self._pages(TokenizerPageView, "/tokenizers", limit=limit, filters=filters):
+            yield from page.data
+
+    # Runs
+
+    def train(self, spec: JsonObject, *, idempotency_key: str | None = None) -> RunView:
+        """Orders a training; the answer is its first state."""
+        return _read(
+            RunView, self._connection.post("/runs/train", body=spec, idempotency_key=idempotency_key)
+        )
+
+    def run(self, run_id: str) -> RunView:
+        """One run; raises RUN_NOT_FOUND."""
+        return _read(RunView, self._connection.get(f"/runs/{_part(run_id)}"))
+
+    def runs(self, *, limit: int = PAGE_SIZE, filters: Mapping[str, str] | None = None) -> Iterator[RunView]:
+        """All runs, newest first, fetched page by page (`limit` a page).
+
+        Filters are query parameters: status, family, user_id, metadata[key].
+        """
+        for page in self._pages(RunPageView, "/runs", limit=limit, filters=filters):
+            yield from page.data
+
+    def cancel(self, run_id: str) -> RunView:
+        """Asks a run to stop; raises CONFLICT when it is over."""
+        return _read(RunView, self._connection.post(f"/runs/{_part(run_id)}/cancel"))
+
+    def evaluate(self, run_id: str, spec: JsonObject, *, idempotency_key: str | None = None) -> RunView:
+        """Orders an evaluation of a trained model; the answer is a run of its own."""
+        path = f"/runs/{_part(run_id)}/evaluate"
+        return _read(RunView, self._connection.post(path, body=spec, idempotency_key=idempotency_key))
+
+    def evaluations(self, run_id: str) -> EvaluationsView:
+        """What evaluations of a run have found."""
+        return _read(EvaluationsView, self._connection.get(f"/runs/{_part(run_id)}/eval"))
+
+    def metrics(self, run_id: str) -> SeriesView:
+        """The whole series of a run."""
+        return _read(SeriesView, self._connection.get(f"/runs/{_part(run_id)}/metrics"))
+
+    def logs(self, run_id: str, *, tail: int = 200) -> LogsView:
+        """The last lines of a run's log."""
+        return _read(LogsView, self._connection.get(f"/runs/{_part(run_id)}/logs", query={"tail": tail}))
+
+    def follow_events(self, run_id: str, *, after: int = 0) -> Iterator[ServerEvent]:
+        """Every event of a run behind `after`, as they come; ends with `done`."""
+        return follow(self._connection, f"/runs/{_part(run_id)}/events", query={"after": after})
+
+    def follow_logs(self, run_id: str, *, tail: int = 200) -> Iterator[ServerEvent]:
+        """The last lines of a run's log, then every new one; ends with `done`."""
+        return follow(self._connection, f"/runs/{_part(run_id)}/logs/stream", query={"tail": tail})
+
+    # Artifacts
+
+    def artifact(self, kind: Kind, item_id: str) -> ArtifactView:
+        """What lies in an artifact folder; raises ARTIFACT_NOT_FOUND."""
+        return _read(ArtifactView, self._connection.get(f"/artifacts/{kind}/{_part(item_id)}"))
+
+    def download(
+        self,
+        kind: Kind,
+        item_id: str,
+        *,
+        path: str,
+        target: Path,
+        sha256: str | None = None,
+        received: Received = nothing_to_tell,
+    ) -> str:
+        """Leaves one file of an artifact at `target`, verified; returns its SHA-256."""
+        url = f"/artifacts/{kind}/{_part(item_id)}/download"
+        return download(self._connection, url, path=path, target=target, sha256=sha256, received=received)
+
+    def read_file(self, kind: Kind, item_id: str, *, path: str) -> bytes:
+        """A small file of an artifact."""
+        return self._connection.get(f"/artifacts/{kind}/{_part(item_id)}/download", query={"path": path})
+
+    def _pages(
+        self, page_type: type[PageT], path: str, *, limit: int, filters: Mapping[str, str] | None
+    ) -> Iterator[PageT]:
+        query: dict[str, str | int] = {"limit": limit, **(filters or {})}
+        while True:
+            page = _read(page_type, self._connection.get(path, query=query))
+            yield page
+            if not page.has_more or page.last_id is None:
+                return
+            query["after"] = page.last_id
+
+
+def _read(view: type[ViewT], body: bytes) -> ViewT:
+    try:
+        return view.model_validate_json(body)
+    except ValidationError as error:
+        message = "The server answered with something this client cannot read: is it a newer Model Trainer?"
+        raise AppError(ErrorCode.INTERNAL, message, facts={"detail": str(error)}) from error
+
+
+def _part(text: str) -> str:
+    """An id as one segment of a path, whatever somebody typed."""
+    return quote(text, safe="") or "-"

@@ -1,0 +1,210 @@
+"""What the API sends, as the client reads it.
+
+Tolerant on purpose: a newer server may send more than this client knows. What it does not know it keeps, so that
+whoever prints an answer as JSON prints all of it.
+"""
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+
+class View(BaseModel):
+    """A frozen reading of an answer."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+
+
+class FaultView(View):
+    """One wrong field of a refused request."""
+
+    pointer: str = ""
+    message: str = ""
+
+
+class ProblemView(View):
+    """An error, as a response body."""
+
+    code: str = ""
+    message: str = ""
+    request_id: str | None = None
+    errors: tuple[FaultView, ...] = ()
+
+
+class RunProblemView(View):
+    """Why a run failed."""
+
+    code: str
+    message: str
+    faults: tuple[FaultView, ...] = ()
+    exception: str | None = None
+
+
+class ProgressView(View):
+    """How far the current phase has come."""
+
+    step: int = 0
+    total_steps: int = 0
+    fraction: float = 0.0
+    epoch: float = 0.0
+    tokens_per_second: float | None = None
+    eta_seconds: float | None = None
+
+
+class RunView(View):
+    """A training or an evaluation."""
+
+    run_id: str
+    kind: str = "train"
+    status: str
+    phase: str = ""
+    message: str = ""
+    family: str = ""
+    progress: ProgressView = ProgressView()
+    metrics: dict[str, float] = {}
+    reason: str | None = None
+    failure_class: str | None = None
+    problem: RunProblemView | None = None
+    created_at: str | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    heartbeat_age_seconds: float | None = None
+    metadata: dict[str, str] = {}
+    result: dict[str, JsonValue] = {}
+    spec: dict[str, JsonValue] = {}
+    parent_run_id: str | None = None
+    links: dict[str, str] = {}
+
+
+class TokenizerView(View):
+    """A tokenizer, trained or in the making."""
+
+    tokenizer_id: str
+    status: str
+    phase: str = ""
+    message: str = ""
+    method: str = ""
+    progress: ProgressView = ProgressView()
+    vocab_size: int | None = None
+    stats: dict[str, JsonValue] | None = None
+    problem: RunProblemView | None = None
+    created_at: str | None = None
+    finished_at: str | None = None
+    metadata: dict[str, str] = {}
+    spec: dict[str, JsonValue] = {}
+    links: dict[str, str] = {}
+
+
+class RunPageView(View):
+    """One page of runs, newest first."""
+
+    data: tuple[RunView, ...]
+    has_more: bool = False
+    last_id: str | None = None
+
+
+class TokenizerPageView(View):
+    """One page of tokenizers, newest first."""
+
+    data: tuple[TokenizerView, ...]
+    has_more: bool = False
+    last_id: str | None = None
+
+
+class ArtifactFileView(View):
+    """One file of an artifact."""
+
+    path: str
+    num_bytes: int
+    sha256: str | None = None
+
+
+class ArtifactView(View):
+    """What lies in one artifact folder."""
+
+    kind: str
+    item_id: str
+    status: str | None = None
+    location: str | None = None
+    files: tuple[ArtifactFileView, ...] = ()
+    manifest: dict[str, JsonValue] | None = None
+
+
+class SeriesRowView(View):
+    """One row of a run's series."""
+
+    step: int
+    metrics: dict[str, float] = {}
+    timings: dict[str, float] = {}
+
+
+class SeriesView(View):
+    """The whole series of a run."""
+
+    run_id: str
+    data: tuple[SeriesRowView, ...] = ()
+
+
+class LogsView(View):
+    """The last lines of a run's log, oldest first."""
+
+    run_id: str
+    data: tuple[dict[str, JsonValue], ...] = ()
+
+
+class MetricsView(View):
+    """What an evaluation measured."""
+
+    loss: float
+    perplexity: float
+    bits_per_byte: float
+    accuracy: float | None = None
+    num_tokens: int | None = None
+
+
+class ComparisonView(View):
+    """Against another run on the same split."""
+
+    run_id: str
+    theirs: float
+    ours: float
+    difference: float
+    regression: bool
+
+
+class EvaluationView(View):
+    """One evaluation of a run."""
+
+    evaluation_id: str
+    split: str
+    metrics: MetricsView
+    comparison: ComparisonView | None = None
+
+
+class EvaluationsView(View):
+    """All evaluations of a run."""
+
+    data: tuple[EvaluationView, ...] = ()
+
+
+class KindView(View):
+    """A model family or a kind of tokenizer."""
+
+    name: str
+    title: str = ""
+    supported_tokenizers: tuple[str, ...] = ()
+    available: bool = True
+    extra: str = ""
+
+
+class FamiliesView(View):
+    """What can be trained."""
+
+    families: tuple[KindView, ...] = ()
+    tokenizers: tuple[KindView, ...] = ()
+
+
+class ServerEvent(View):
+    """One event of a stream: its place, its name, what it says."""
+
+    id: str | None = None
+    name: str
+    data: dict[str, JsonValue]

@@ -1,0 +1,142 @@
+"""The one file where contract meets adapter: finished parts, handed to constructors. Torch-free."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from model_trainer.core.config import Settings
+from model_trainer.core.ports.runs import JobQueue, RunSignal, RunStore, WorkerRegistry
+from model_trainer.core.ports.storage import ArtifactTree, CorpusRoot
+from model_trainer.infra.persistence.memory import MemoryRunSignal, MemoryRunStore, MemoryWorkerRegistry
+from model_trainer.infra.persistence.redis_client import connect
+from model_trainer.infra.persistence.redis_runs import RedisRunStore
+from model_trainer.infra.persistence.redis_workers import RedisWorkerRegistry
+from model_trainer.infra.persistence.run_signal import RedisRunSignal
+from model_trainer.infra.queue.memory import MemoryJobQueue
+from model_trainer.infra.queue.rq_queue import RqJobQueue
+from model_trainer.infra.queue.serve import QueueServer
+from model_trainer.infra.stack.embedded_redis import EmbeddedRedis, find_server
+from model_trainer.infra.stack.supervisor import ProcessSpec, Supervisor, in_background, stop_on_signals
+from model_trainer.infra.storage.artifact_tree import LocalArtifactTree
+from model_trainer.infra.storage.corpus_root import LocalCorpusRoot
+from model_trainer.infra.storage.memory import MemoryArtifactTree, MemoryCorpusRoot
+from model_trainer.orchestrators.evaluations import EvaluationOrchestrator
+from model_trainer.orchestrators.tokenizers import TokenizerOrchestrator
+from model_trainer.orchestrators.training import TrainingOrchestrator
+from model_trainer.registry import Registry
+from model_trainer.worker.parts import WorkerParts
+
+__all__ = [
+    "Container",
+    "EmbeddedRedis",
+    "ProcessSpec",
+    "QueueServer",
+    "Supervisor",
+    "find_server",
+    "in_background",
+    "in_memory",
+    "live",
+    "stop_on_signals",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """Finished parts. Doors take what they need from here; nothing below a door ever sees it."""
+
+    settings: Settings
+    registry: Registry
+    runs: RunStore
+    workers: WorkerRegistry
+    signal: RunSignal
+    queue: JobQueue
+    artifacts: ArtifactTree
+    corpora: CorpusRoot
+    training: TrainingOrchestrator
+    tokenizers: TokenizerOrchestrator
+    evaluations: EvaluationOrchestrator
+
+    def worker_parts(self, worker_id: str) -> WorkerParts:
+        """What jobs of this worker are handed."""
+        return WorkerParts(
+            settings=self.settings,
+            registry=self.registry,
+            runs=self.runs,
+            artifacts=self.artifacts,
+            corpora=self.corpora,
+            worker_id=worker_id,
+        )
+
+    def queue_server(
+        self, queue: str, *, run: Callable[[str], None], on_heartbeat: Callable[[], None]
+    ) -> QueueServer:
+        """What serves a queue with `run`; `on_heartbeat` is called every few seconds."""
+        return QueueServer(
+            redis_url=self.settings.redis_url.get_secret_value(),
+            queue=queue,
+            settings=self.settings.rq,
+            run=run,
+            on_heartbeat=on_heartbeat,
+        )
+
+
+def live(settings: Settings) -> Container:
+    """Parts that work on this installation's Redis and folders. Connects when something is first asked for."""
+    url = settings.redis_url.get_secret_value()
+    client = connect(url)
+    queue = RqJobQueue(client, settings.rq)
+    return _assembled(
+        settings,
+        runs=RedisRunStore(client, queue),
+        workers=RedisWorkerRegistry(client),
+        signal=RedisRunSignal(url),
+        queue=queue,
+        artifacts=LocalArtifactTree(settings.app.artifacts_root, settings.app.runs_root),
+        corpora=LocalCorpusRoot(settings.app.data_root),
+    )
+
+
+def in_memory(settings: Settings, *, files: Mapping[str, str | bytes] | None = None) -> Container:
+    """Parts that work in this process alone and leave nothing behind.
+
+    Args:
+        settings: as for live(); addresses and folders in them are not used.
+        files: what lies under the data root, by relative name.
+    """
+    queue = MemoryJobQueue()
+    signal = MemoryRunSignal()
+    return _assembled(
+        settings,
+        runs=MemoryRunStore(queue=queue, clock=time.time, announce=signal.announce),
+        workers=MemoryWorkerRegistry(clock=time.monotonic),
+        signal=signal,
+        queue=queue,
+        artifacts=MemoryArtifactTree(),
+        corpora=MemoryCorpusRoot(files or {}),
+    )
+
+
+def _assembled(
+    settings: Settings,
+    *,
+    runs: RunStore,
+    workers: WorkerRegistry,
+    signal: RunSignal,
+    queue: JobQueue,
+    artifacts: ArtifactTree,
+    corpora: CorpusRoot,
+) -> Container:
+    short = settings.rq.short_queue_name
+    return Container(
+        settings=settings,
+        registry=Registry.discover(),
+        runs=runs,
+        workers=workers,
+        signal=signal,
+        queue=queue,
+        artifacts=artifacts,
+        corpora=corpora,
+        training=TrainingOrchestrator(runs=runs, queue_name=settings.rq.queue_name),
+        tokenizers=TokenizerOrchestrator(runs=runs, queue_name=short),
+        evaluations=EvaluationOrchestrator(runs=runs, queue_name=short),
+    )

@@ -1,0 +1,127 @@
+"""Files that are whole or absent, and files opened without following a link. Knows no folder of ours."""
+
+import errno
+import hashlib
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from model_trainer.core.contracts.ids import new_ulid
+from model_trainer.core.errors import AppError, ErrorCode
+
+TEMPORARY_PREFIX = ".tmp-"
+"""What is being written has a name that starts like this; readers pass it over, the clean-up removes it."""
+
+if sys.platform == "win32":  # pragma: no cover - Windows: no such flags, and links need a privilege there
+    _READ = os.O_RDONLY
+    _ENTER = os.O_RDONLY
+else:
+    # Opening a named pipe blocks until somebody writes to it, but for O_NONBLOCK; regular files do not care.
+    _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
+    _ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal; memory does not grow with the file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Puts `data` at `path`, durably: a reader, or a crash at any moment, finds the old bytes or the new ones.
+
+    Raises DISK_FULL; the old file stays then.
+    """
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{new_ulid()}")
+    try:
+        with disk_errors(path), temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # there only when something above failed
+    fsync_folder(path.parent)
+
+
+def append_line(path: Path, text: str) -> None:
+    """Adds `text` and a line end to a file, in one write, so that readers never see half of a short line.
+
+    Not forced to disk: a power cut may cost the last lines. Raises DISK_FULL.
+    """
+    with disk_errors(path), path.open("ab") as file:
+        file.write(f"{text}\n".encode())
+
+
+def fsync_folder(folder: Path) -> None:
+    """Makes names created, renamed or removed in `folder` survive a power cut."""
+    if sys.platform == "win32":
+        return  # pragma: no cover - Windows cannot open a folder, and its renames are journalled
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_regular(path: Path, *, below: Path | None = None) -> BinaryIO:
+    """A regular file, open for reading; no link is followed at its end, nor anywhere below the folder `below`.
+
+    What is checked is what is open, so that nothing can be swapped in between. Raises DATA_NOT_FOUND, and
+    DATA_PATH_FORBIDDEN for links, folders, devices, pipes and sockets.
+    """
+    try:
+        descriptor = (
+            os.open(path, _READ) if below is None else _open_below(below, path.relative_to(below).parts)
+        )
+    except FileNotFoundError as error:
+        raise AppError(ErrorCode.DATA_NOT_FOUND, f"{path.name} is not there any more.") from error
+    except OSError as error:
+        # ELOOP for a link at the end, ENOTDIR for a link on the way, ENXIO for a socket, EACCES, ENAMETOOLONG.
+        raise _forbidden(path, error.strerror) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _forbidden(path, "not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Inside, a disk that is full raises DISK_FULL; other faults of the disk pass as they are."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            raise
+        raise AppError(
+            ErrorCode.DISK_FULL,
+            "The disk is full. Free some space, or point APP__ARTIFACTS_ROOT to a larger disk.",
+            facts={"path": path.name},
+        ) from error
+
+
+def _open_below(folder: Path, parts: tuple[str, ...]) -> int:
+    """Opens name by name, each relative to the folder opened before it: a swapped folder is not followed."""
+    if sys.platform == "win32":
+        return os.open(folder.joinpath(*parts), _READ)  # pragma: no cover - Windows has no openat
+    descriptor = os.open(folder, os.O_RDONLY)
+    for place, part in enumerate(parts, start=1):
+        try:
+            inner = os.open(part, _READ if place == len(parts) else _ENTER, dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+        descriptor = inner
+    return descriptor
+
+
+def _forbidden(path: Path, why: str | None) -> AppError:
+    return AppError(
+        ErrorCode.DATA_PATH_FORBIDDEN,
+        f"{path.name} cannot be read as a regular file ({why}). Put the file itself there, not a link to it.",
+        facts={"path": path.name},
+    )

@@ -1,0 +1,115 @@
+-- Words that every script below shares. A script runs alone, so what it does is one atomic step.
+-- KEYS[1] is the record, ARGV[1] its run id; the other keys follow from the id (one Redis, no cluster).
+local record, id = KEYS[1], ARGV[1]
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+-- Lua writes 1.7e+12 for large numbers; Redis wants digits.
+local function digits(number) return string.format('%.0f', number) end
+local function json(text) if text then return cjson.encode(text) end return 'null' end
+local function get(field) return redis.call('HGET', record, field) end
+local function set(...) redis.call('HSET', record, 'updated_at_ms', digits(now), ...) end
+local function clear(...) redis.call('HDEL', record, ...) end
+local function number(field) return tonumber(get(field) or '0') end
+
+local function answer(code)
+  local reply = {code}
+  for _, item in ipairs(redis.call('HGETALL', record)) do reply[#reply + 1] = item end
+  return reply
+end
+
+-- Appends one event to the run's stream and announces it. Numbers have no gaps: they are taken here.
+local function tell(kind, body)
+  local seq = redis.call('HINCRBY', record, 'last_event_seq', 1)
+  redis.call('XADD', 'runs:' .. id .. ':stream', seq .. '-0', 'at_ms', digits(now), 'type', kind, 'event', body)
+  local note = '{"run_id":' .. json(id) .. ',"seq":' .. seq .. ',"type":' .. json(kind)
+    .. ',"user_id":' .. json(get('user_id')) .. '}'
+  redis.call('PUBLISH', 'trainer:events', note)
+  redis.call('PUBLISH', 'runs:' .. id .. ':events', note)
+end
+
+local function tell_of_run(kind, facts)
+  tell(kind, '{"type":' .. json(kind) .. ',"job_id":' .. json(id) .. ',"user_id":' .. json(get('user_id')) .. facts .. '}')
+end
+
+local function move(status)
+  local kind, old = get('kind'), get('status')
+  if old and old ~= status then redis.call('ZREM', 'runs:index:' .. kind .. ':status:' .. old, id) end
+  redis.call('ZADD', 'runs:index:' .. kind .. ':status:' .. status, 0, id)
+  redis.call('SET', 'runs:status:' .. id, status)
+  set('status', status)
+end
+
+local function say(message)
+  redis.call('SET', 'runs:msg:' .. id, message)
+  set('message', message)
+end
+
+local function hold(lease_ms)
+  set('lease_until_ms', digits(now + lease_ms), 'heartbeat_at_ms', digits(now))
+  redis.call('ZADD', 'runs:leases', digits(now + lease_ms), id)
+  redis.call('SET', 'runs:hb:' .. id, string.format('%.3f', now / 1000))
+end
+
+local function let_go()
+  clear('owner')
+  set('lease_until_ms', '0')
+  redis.call('ZREM', 'runs:leases', id)
+end
+
+local function is_active() local at = get('status') return at == 'running' or at == 'paused' or at == 'cancelling' end
+
+-- Whether the caller still owns the run. An old epoch or another owner may write nothing.
+local function is_owner(epoch, owner)
+  return is_active() and get('owner') == owner and get('epoch') == epoch
+end
+
+-- The flag counts whoever set it: the API through the record, or a person by hand.
+local function cancel_wanted()
+  if get('cancel_requested') == '1' then return true end
+  local flag = redis.call('GET', 'runs:' .. id .. ':cancelled')
+  return flag and flag ~= '' and flag ~= '0' and string.lower(flag) ~= 'false'
+end
+
+local function want_cancel()
+  redis.call('SET', 'runs:' .. id .. ':cancelled', '1')
+  set('cancel_requested', '1')
+end
+
+local function end_attempt(problem)
+  local attempt = 'attempt.' .. get('attempt') .. '.'
+  set(attempt .. 'ended_at_ms', digits(now))
+  if problem then set(attempt .. 'problem', problem) end
+end
+
+local function finish(status)
+  move(status)
+  set('phase', 'done', 'finished_at_ms', digits(now), 'not_before_ms', '0')
+  let_go()
+  redis.call('ZREM', 'runs:waiting', id)
+end
+
+local function finish_cancelled()
+  want_cancel()
+  say('Cancelled on request.')
+  clear('failure_class', 'problem')
+  set('reason', 'user_cancelled')
+  finish('cancelled')
+  tell_of_run('trainer.job.cancelled.v1', ',"step":' .. digits(number('step')))
+end
+
+-- Waiting again, under a new epoch: orders given out before are void.
+local function queue(message, delay_ms)
+  let_go()
+  say(message)
+  redis.call('HINCRBY', record, 'epoch', 1)
+  set('phase', 'waiting', 'not_before_ms', digits(now + delay_ms))
+  clear('reason')
+  move('queued')
+  redis.call('ZADD', 'runs:waiting', digits(now + delay_ms), id)
+end
+
+local function tell_queued()
+  tell_of_run('trainer.job.queued.v1', ',"kind":' .. json(get('kind')) .. ',"family":' .. json(get('family'))
+    .. ',"queue":' .. json(get('queue')))
+end

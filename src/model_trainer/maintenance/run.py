@@ -1,0 +1,39 @@
+"""The loop of the maintenance process: lost runs often, leftovers now and then."""
+
+import threading
+import time
+
+from model_trainer.core.logging import get_logger
+from model_trainer.maintenance.leftovers import LeftoverCleaner
+from model_trainer.maintenance.reaper import Reaper, StaleRuns
+
+log = get_logger(__name__)
+
+
+def run_maintenance(
+    store: StaleRuns,
+    cleaner: LeftoverCleaner,
+    *,
+    reap_every_seconds: float,
+    clean_every_seconds: float = 600.0,
+    stop: threading.Event,
+) -> None:
+    """Works until `stop` is set. A store that cannot be reached does not end it.
+
+    Args:
+        store: what knows lost runs.
+        cleaner: what removes leftovers.
+        reap_every_seconds: between two looks for lost runs.
+        clean_every_seconds: between two clean-ups, which walk through all folders; the first is at once.
+        stop: ends the loop, at once when it waits.
+    """
+    reaper = Reaper(store)
+    clean_at = time.monotonic()
+    log.info("maintenance_started")
+    while not stop.is_set():
+        reaper.reap()
+        if time.monotonic() >= clean_at:
+            cleaner.clean()
+            clean_at = time.monotonic() + clean_every_seconds
+        stop.wait(reap_every_seconds)
+    log.info("maintenance_stopped")

@@ -1,0 +1,18 @@
+"""How every job reads a corpus first: located under the data root, scanned whole, with progress."""
+
+from model_trainer.core.contracts.corpus import CorpusDigest, EncodingErrors
+from model_trainer.core.ports.storage import CorpusRoot, CorpusSource
+from model_trainer.engine.data.corpus import scan_corpus
+from model_trainer.worker.lease import HeldRun
+
+
+def scan(
+    corpora: CorpusRoot, corpus_path: str, *, held: HeldRun, encoding_errors: EncodingErrors
+) -> tuple[CorpusSource, CorpusDigest]:
+    """The files of a corpus and what they hold now; raises DATA_* for what cannot be trained on."""
+    source = corpora.locate(corpus_path)
+
+    def report(done: int, total: int) -> None:
+        held.report(done / max(1, total), f"Read {done:,} of {total:,} bytes")
+
+    return source, scan_corpus(source, encoding_errors=encoding_errors, report=report)

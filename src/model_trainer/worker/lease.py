@@ -1,0 +1,216 @@
+"""Holding a run: a side thread renews the lease and carries news out; the job only asks whether to go on.
+
+The step loop never waits for the store: progress and events are left here and sent by the thread. While the store
+is away they wait in a bounded buffer.
+"""
+
+import threading
+import time
+from collections import deque
+from types import TracebackType
+
+from model_trainer.core.contracts.events import Event, JobProgress, MetricsProgress
+from model_trainer.core.contracts.run import Lease, Phase, Progress, RunUpdate
+from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.core.logging import get_logger
+from model_trainer.core.ports.runs import RunStore
+from model_trainer.worker.event_mirror import EventMirror
+
+log = get_logger(__name__)
+
+POLL_SECONDS = 0.05
+"""How soon a cancel flag is seen; a read of two keys."""
+PROGRESS_FRACTION = 0.005
+PROGRESS_SECONDS = 10.0
+"""A progress event is worth a place in the stream after half a per cent or ten seconds."""
+
+
+class Cancelled(Exception):
+    """Somebody asked for the run to end."""
+
+
+class HeldRun:
+    """A claimed run, for the time a job works on it. Use as a context manager."""
+
+    def __init__(
+        self,
+        *,
+        store: RunStore,
+        lease: Lease,
+        user_id: str | None,
+        heartbeat_seconds: float,
+        mirror: EventMirror,
+        most_events: int = 10_000,
+    ) -> None:
+        """Nothing is sent before the with-block.
+
+        Args:
+            store: the authority on runs.
+            lease: the right to write.
+            user_id: carried on every event.
+            heartbeat_seconds: between two reports; a cancel flag is looked for more often.
+            mirror: follows the stream on disk.
+            most_events: kept while the store is away.
+        """
+        self.lease = lease
+        self.user_id = user_id
+        self._store = store
+        self._heartbeat_seconds = heartbeat_seconds
+        self._mirror = mirror
+        self._most_events = most_events
+        self._lock = threading.Lock()
+        self._events: deque[Event] = deque()
+        self._phase = Phase.STARTING
+        self._message = ""
+        self._progress = Progress()
+        self._metrics: dict[str, float] = {}
+        self._told_progress = Progress()
+        self._told_at = 0.0
+        self._cancel = threading.Event()
+        self._lost = threading.Event()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name=f"lease-{lease.run_id}", daemon=True)
+
+    @property
+    def run_id(self) -> str:
+        """The run that is held."""
+        return self.lease.run_id
+
+    def __enter__(self) -> "HeldRun":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        self._thread.join()
+
+    def enter_phase(self, phase: Phase, message: str) -> None:
+        """Says what begins now; also a point at which a cancelled job ends."""
+        self.check()
+        with self._lock:
+            self._phase, self._message, self._progress = phase, message, Progress()
+            self._tell_progress()
+        log.info("phase_started", run_id=self.run_id, phase=phase.value, detail=message)
+
+    def advance(self, progress: Progress) -> None:
+        """Leaves the latest progress of this phase; cheap enough for every step."""
+        with self._lock:
+            self._progress = progress
+
+    def report(self, fraction: float, message: str) -> None:
+        """Progress of a phase without steps; ends a cancelled job."""
+        self.check()
+        with self._lock:
+            self._message = message
+            self._progress = Progress(fraction=min(1.0, max(0.0, fraction)))
+
+    def set_metrics(self, metrics: dict[str, float]) -> None:
+        """The latest metrics, merged into those known."""
+        with self._lock:
+            self._metrics |= metrics
+
+    def emit(self, event: Event) -> None:
+        """News for the run's stream, in order. When the store has been away for long, series rows give way first."""
+        with self._lock:
+            if len(self._events) < self._most_events or not isinstance(event, MetricsProgress):
+                self._events.append(event)
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether somebody asked for the run to end."""
+        return self._cancel.is_set()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether another owner has the run."""
+        return self._lost.is_set()
+
+    def check(self) -> None:
+        """Raises Cancelled or LEASE_LOST when the job should not go on."""
+        if self._lost.is_set():
+            raise AppError(ErrorCode.LEASE_LOST, "Another worker owns this run now; this one stops.")
+        if self._cancel.is_set():
+            raise Cancelled
+
+    def remaining_events(self) -> tuple[Event, ...]:
+        """What the thread had not sent yet; for the transaction that ends the run. Call after the with-block."""
+        with self._lock:
+            waiting = tuple(self._events)
+            self._events.clear()
+        return waiting
+
+    def latest_metrics(self) -> dict[str, float]:
+        """All metrics set so far."""
+        with self._lock:
+            return dict(self._metrics)
+
+    def current_step(self) -> int:
+        """The step the phase has come to."""
+        with self._lock:
+            return self._progress.step
+
+    def _keep(self) -> None:
+        next_beat = time.monotonic()
+        while not self._closing.wait(POLL_SECONDS) and not self._lost.is_set():
+            now = time.monotonic()
+            if now >= next_beat:
+                self._beat()
+                next_beat = now + self._heartbeat_seconds
+            else:
+                self._look()
+
+    def _look(self) -> None:
+        try:
+            if self._store.flags(self.lease).cancel:
+                self._cancel.set()
+        except AppError as error:
+            self._went_wrong(error)
+
+    def _beat(self) -> None:
+        with self._lock:
+            self._tell_progress_when_due()
+            events = tuple(self._events)
+            update = RunUpdate(
+                phase=self._phase, message=self._message, progress=self._progress, metrics=dict(self._metrics)
+            )
+        try:
+            flags = self._store.heartbeat(self.lease, update, events)
+        except AppError as error:
+            self._went_wrong(error)
+            return
+        with self._lock:
+            for _ in events:
+                self._events.popleft()
+        if flags.cancel:
+            self._cancel.set()
+        self._mirror.catch_up(self._store, self.run_id)
+
+    def _went_wrong(self, error: AppError) -> None:
+        if error.code is ErrorCode.LEASE_LOST:
+            self._lost.set()
+            log.warning("lease_lost", run_id=self.run_id, epoch=self.lease.epoch, detail=error.message)
+        else:
+            log.warning(
+                "heartbeat_failed", run_id=self.run_id, error_code=error.code.value, detail=error.message
+            )
+
+    def _tell_progress_when_due(self) -> None:
+        moved = self._progress.fraction - self._told_progress.fraction
+        waited = time.monotonic() - self._told_at
+        if self._progress != self._told_progress and (
+            moved >= PROGRESS_FRACTION or waited >= PROGRESS_SECONDS
+        ):
+            self._tell_progress()
+
+    def _tell_progress(self) -> None:
+        self._told_progress, self._told_at = self._progress, time.monotonic()
+        event = JobProgress(
+            job_id=self.run_id,
+            user_id=self.user_id,
+            phase=self._phase,
+            message=self._message,
+            progress=self._progress,
+        )
+        self._events.append(event)

@@ -1,0 +1,48 @@
+"""What an exception means for a run: its problem, its reason, and whether to try again."""
+
+import errno
+import random
+
+from model_trainer.core.contracts.run import Problem, ProblemFault
+from model_trainer.core.errors import AppError, ErrorCode
+
+
+def as_app_error(error: Exception, *, fallback: ErrorCode) -> AppError:
+    """`error` as one of ours; what nobody foresaw gets the job's own code and no details for strangers."""
+    if isinstance(error, AppError):
+        return error
+    if isinstance(error, MemoryError) or _is_torch_out_of_memory(error):
+        message = "The machine ran out of memory. Use a smaller batch_size, max_seq_len or model."
+        return AppError(ErrorCode.OUT_OF_MEMORY, message)
+    if type(error).__name__ == "JobTimeoutException":  # RQ's, raised by its alarm; RQ is not known here
+        message = (
+            "The job ran longer than RQ__JOB_TIMEOUT_SECONDS allows. Allow more, or ask for fewer steps."
+        )
+        return AppError(ErrorCode.JOB_TIMEOUT, message)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return AppError(ErrorCode.DISK_FULL, "The disk is full. Free some space, then start the run again.")
+    return AppError(fallback, "Something failed that should not have. The log of the run has the details.")
+
+
+def problem_of(error: AppError, cause: Exception) -> Problem:
+    """The problem a record, a manifest and the API show."""
+    foreign = not isinstance(cause, AppError)
+    inner = cause if foreign else cause.__cause__
+    return Problem(
+        code=error.code,
+        message=error.message,
+        faults=tuple(ProblemFault(pointer=fault.pointer, message=fault.message) for fault in error.faults),
+        exception=f"{type(inner).__name__}: {inner}"[:2000] if inner is not None else None,
+    )
+
+
+def backoff_seconds(attempt: int, *, base: float, source: random.Random) -> float:
+    """Wait before the next try: doubles each time, with up to 20 % of jitter either way."""
+    return base * 2.0 ** max(0, attempt - 1) * source.uniform(0.8, 1.2)
+
+
+def _is_torch_out_of_memory(error: Exception) -> bool:
+    """torch raises its own type on CUDA and a RuntimeError naming its CPU allocator elsewhere."""
+    return type(error).__name__ == "OutOfMemoryError" or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
+    )

@@ -1,0 +1,53 @@
+"""metrics.jsonl and timings.jsonl: one row a logged step.
+
+What is a function of spec, data and seed goes to the first, what a clock had a say in to the second.
+"""
+
+from pathlib import Path
+
+from pydantic import ConfigDict
+
+from model_trainer.core.contracts.base import Contract, JsonObject, dump_json
+from model_trainer.core.files import append_line, write_atomically
+
+METRICS_FILE = "metrics.jsonl"
+TIMINGS_FILE = "timings.jsonl"
+
+
+class _Row(Contract):
+    model_config = ConfigDict(extra="allow")
+    step: int
+
+
+class RunSeries:
+    """Appends rows; a run that starts again from a checkpoint drops the rows that it will write again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._metrics = folder / METRICS_FILE
+        self._timings = folder / TIMINGS_FILE
+
+    def rewind(self, step: int) -> None:
+        """Keeps the rows up to `step` (0 keeps none)."""
+        for path in (self._metrics, self._timings):
+            if path.exists():
+                write_atomically(path, _rows_up_to(path, step))
+
+    def append(self, *, step: int, metrics: dict[str, float], timings: dict[str, float]) -> None:
+        """One row in each file."""
+        _append(self._metrics, step, metrics)
+        _append(self._timings, step, timings)
+
+
+def _append(path: Path, step: int, values: dict[str, float]) -> None:
+    row: JsonObject = {"step": step, **values}
+    append_line(path, dump_json(row))
+
+
+def _rows_up_to(path: Path, step: int) -> bytes:
+    """Whole rows with a step of at most `step`; a torn last line goes with the rest."""
+    kept: list[bytes] = []
+    for line in path.read_bytes().splitlines(keepends=True):
+        if not line.endswith(b"\n") or _Row.model_validate_json(line).step > step:
+            break
+        kept.append(line)
+    return b"".join(kept)

@@ -1,0 +1,80 @@
+"""Tokenizers and models that earlier jobs left, loaded again."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from model_trainer.core.contracts.base import dump_json
+from model_trainer.core.contracts.run import RunKind, RunRecord, RunStatus
+from model_trainer.core.contracts.training import Recipe, TrainSpec
+from model_trainer.core.errors import AppError, ErrorCode, FieldFault
+from model_trainer.core.ports.tokenizers import Tokenizer
+from model_trainer.engine.protocols import LanguageModel
+from model_trainer.worker.parts import WorkerParts
+
+RECIPE_FILE = "recipe.json"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """A completed run, ready to use."""
+
+    record: RunRecord
+    spec: TrainSpec
+    recipe: Recipe
+    tokenizer: Tokenizer
+    model: LanguageModel
+    folder: Path
+
+
+def load_tokenizer(parts: WorkerParts, tokenizer_id: str) -> tuple[str, Tokenizer]:
+    """The method and the loaded tokenizer; raises TOKENIZER_NOT_FOUND unless it is completed."""
+    try:
+        record = parts.runs.get(tokenizer_id)
+    except AppError as error:
+        if error.code is not ErrorCode.RUN_NOT_FOUND:
+            raise
+        raise _no_tokenizer(tokenizer_id) from error
+    if record.kind is not RunKind.TOKENIZER or record.status is not RunStatus.COMPLETED:
+        raise _no_tokenizer(tokenizer_id)
+    folder = parts.artifacts.folder("tokenizers", tokenizer_id)
+    return record.family, parts.registry.tokenizer(record.family).backend().load(folder)
+
+
+def load_trained(parts: WorkerParts, run_id: str) -> TrainedModel:
+    """A completed model with all that belongs to it; raises CONFLICT when it is not completed, ARTIFACT_CORRUPT when
+    its files do not fit."""
+    record = parts.runs.get(run_id)
+    if record.kind is not RunKind.TRAIN or record.status is not RunStatus.COMPLETED:
+        raise AppError(
+            ErrorCode.CONFLICT, "Only a completed training can be used. Wait for it, or choose another run."
+        )
+    spec = parts.registry.parse_train_spec(dump_json(record.spec))
+    folder = parts.artifacts.folder("models", run_id)
+    recipe = read_recipe(folder)
+    _, tokenizer = load_tokenizer(parts, spec.tokenizer_id)
+    model = parts.registry.family(spec.model_family).backend().load(recipe, folder)
+    return TrainedModel(
+        record=record, spec=spec, recipe=recipe, tokenizer=tokenizer, model=model, folder=folder
+    )
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """recipe.json of a model; raises ARTIFACT_CORRUPT."""
+    path = folder / RECIPE_FILE
+    try:
+        return Recipe.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise AppError(
+            ErrorCode.ARTIFACT_CORRUPT,
+            "The model's recipe.json is missing or damaged. Train the model again.",
+        ) from error
+
+
+def _no_tokenizer(tokenizer_id: str) -> AppError:
+    fault = FieldFault("/tokenizer_id", "must be the id of a completed tokenizer; GET /tokenizers lists them")
+    return AppError(
+        ErrorCode.TOKENIZER_NOT_FOUND, f"There is no completed tokenizer {tokenizer_id}.", faults=[fault]
+    )

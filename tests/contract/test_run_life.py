@@ -1,0 +1,222 @@
+"""Random lives of a run: the store in Redis and the one in memory must tell the same story, and a possible one."""
+
+from collections.abc import Callable
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from model_trainer.core.contracts.base import JsonObject, as_json
+from model_trainer.core.contracts.events import CheckpointSaved, Event, JobPaused, JobResumed
+from model_trainer.core.contracts.ids import new_ulid
+from model_trainer.core.contracts.run import (
+    Flags,
+    Lease,
+    Outcome,
+    Phase,
+    Problem,
+    Progress,
+    RunRecord,
+    RunStatus,
+    RunUpdate,
+)
+from model_trainer.core.errors import AppError, ErrorCode, Reason
+from model_trainer.infra.persistence.redis_client import RedisClient
+from tests.contract.run_stores import QUEUE, StoreUnderTest, memory_store, new_run, redis_store
+
+LEASE_SECONDS = 3600.0
+OUTCOMES = (
+    Outcome(status=RunStatus.COMPLETED, message="Done.", result={"a": []}, metrics={"loss": 1.0}),
+    Outcome(status=RunStatus.CANCELLED, message="As asked."),
+    Outcome(
+        status=RunStatus.FAILED, message="No.", problem=Problem(code=ErrorCode.DATA_CHANGED, message="No.")
+    ),
+)
+MOVES: dict[RunStatus, set[RunStatus]] = {
+    RunStatus.QUEUED: {RunStatus.RUNNING, RunStatus.CANCELLED},
+    RunStatus.RUNNING: set(RunStatus) - {RunStatus.RUNNING},
+    RunStatus.PAUSED: set(RunStatus) - {RunStatus.PAUSED},
+    RunStatus.CANCELLING: {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED},
+    RunStatus.COMPLETED: set(),
+    RunStatus.FAILED: set(),
+    RunStatus.CANCELLED: set(),
+}
+
+
+Answer = RunRecord | Lease | Flags | tuple[str, ...] | ErrorCode | None
+
+
+def timeless(record: RunRecord) -> JsonObject:
+    """All of a record but its clock, which says only whether there is a time."""
+    fields = as_json(record)
+    for name in [name for name in fields if name.endswith("_ms")]:
+        fields[name] = bool(fields[name])
+    fields["attempts"] = [
+        {
+            **attempt.model_dump(mode="json", exclude={"started_at_ms", "ended_at_ms"}),
+            "ended": attempt.ended_at_ms is not None,
+        }
+        for attempt in record.attempts
+    ]
+    return fields
+
+
+class RunLife(RuleBasedStateMachine):
+    """One run in both stores. Leases are kept after they are lost: stale owners try again and again."""
+
+    def __init__(self, client: RedisClient) -> None:
+        super().__init__()
+        self.client = client
+        self.stores = (redis_store(client), memory_store())
+        self.run_id = new_ulid()
+        self.leases: list[Lease] = []
+        for store in self.stores:
+            store.runs.submit(new_run(run_id=self.run_id), idempotency=None)
+        self.before = self.record()
+
+    def record(self) -> RunRecord:
+        return self.stores[1].runs.get(self.run_id)
+
+    def both(self, act: Callable[[StoreUnderTest], Answer]) -> Answer:
+        """What both stores answer, which must be the same."""
+        answers: list[Answer] = []
+        for store in self.stores:
+            try:
+                answers.append(act(store))
+            except AppError as error:
+                answers.append(error.code)
+        first, second = answers
+        if isinstance(first, RunRecord) and isinstance(second, RunRecord):
+            assert timeless(first) == timeless(second)
+        else:
+            assert first == second
+        return second
+
+    def owned(self, act: Callable[[StoreUnderTest, Lease], Answer], choice: int) -> None:
+        """Lets one of all owners there ever were act; only the last of them may succeed."""
+        if not self.leases:
+            return
+        lease = self.leases[choice % len(self.leases)]
+        is_current = lease.epoch == self.record().epoch and self.record().owner == lease.owner
+        answer = self.both(lambda store: act(store, lease))
+        assert (answer is ErrorCode.LEASE_LOST) == (not is_current)
+
+    @rule(behind=st.sampled_from([0, 0, 0, 1, 2]))
+    def claim(self, behind: int) -> None:
+        owner, epoch = f"owner-{len(self.leases)}", self.record().epoch - behind
+        lease = self.both(
+            lambda store: store.runs.claim(self.run_id, epoch=epoch, owner=owner, lease_seconds=LEASE_SECONDS)
+        )
+        if isinstance(lease, Lease):
+            self.leases.append(lease)
+
+    @rule(
+        choice=st.sampled_from([-1, -1, -1, 0, 1]),
+        phase=st.sampled_from([None, Phase.TOKENIZING, Phase.TRAINING, Phase.EVALUATING]),
+        step=st.integers(0, 3),
+        news=st.sampled_from(["none", "checkpoint", "pause", "resume"]),
+    )
+    def heartbeat(self, choice: int, phase: Phase | None, step: int, news: str) -> None:
+        told: dict[str, tuple[Event, ...]] = {
+            "none": (),
+            "checkpoint": (
+                CheckpointSaved(
+                    job_id=self.run_id, user_id=None, step=step, path="p", num_bytes=1, metrics={}
+                ),
+            ),
+            "pause": (JobPaused(job_id=self.run_id, user_id=None, reason=Reason.DISK_FULL),),
+            "resume": (JobResumed(job_id=self.run_id, user_id=None, step=step),),
+        }
+        update = RunUpdate(phase=phase, progress=Progress(step=step), metrics={"loss": float(step)})
+        self.owned(lambda store, lease: store.runs.heartbeat(lease, update, told[news]), choice)
+
+    @rule(choice=st.sampled_from([-1, 0, 1]))
+    def look_at_flags(self, choice: int) -> None:
+        self.owned(lambda store, lease: store.runs.flags(lease), choice)
+
+    @rule(choice=st.sampled_from([-1, 0]), outcome=st.sampled_from(OUTCOMES))
+    def finish(self, choice: int, outcome: Outcome) -> None:
+        self.owned(lambda store, lease: store.runs.finish(lease, outcome), choice)
+
+    @rule(choice=st.sampled_from([-1, -1, 0]), delay_seconds=st.sampled_from([0.0, 0.0, 10_000.0]))
+    def release(self, choice: int, delay_seconds: float) -> None:
+        self.owned(
+            lambda store, lease: store.runs.release(lease, message="Again.", delay_seconds=delay_seconds),
+            choice,
+        )
+
+    @rule()
+    def request_cancel(self) -> None:
+        self.both(lambda store: store.runs.request_cancel(self.run_id))
+
+    @rule(value=st.sampled_from(["1", "0", ""]))
+    def cancel_by_hand(self, value: str) -> None:
+        for store in self.stores:
+            store.cancel_by_hand(self.run_id, value)
+
+    @rule()
+    def lose_the_order(self) -> None:
+        for store in self.stores:
+            store.queue.remove(self.run_id, epoch=self.record().epoch, queue=QUEUE)
+
+    @rule()
+    def let_time_pass_and_reap(self) -> None:
+        """Longer than any lease and delay. Redis' clock cannot be moved, so its deadlines are."""
+        self.stores[1].pass_time(20_000.0)
+        self.client.call("HSET", f"runs:record:{self.run_id}", "not_before_ms", 0)
+        for index in ("runs:leases", "runs:waiting"):
+            self.client.call("ZADD", index, "XX", 0, self.run_id)
+        if self.record().owner is not None:
+            self.client.call("HSET", f"runs:record:{self.run_id}", "lease_until_ms", 1)
+        self.both(lambda store: tuple(run_id for run_id in store.runs.reap() if run_id == self.run_id))
+
+    @rule()
+    def reap(self) -> None:
+        self.both(lambda store: tuple(run_id for run_id in store.runs.reap() if run_id == self.run_id))
+
+    @invariant()
+    def both_stores_tell_the_same_story(self) -> None:
+        redis, memory = self.stores
+        assert timeless(redis.runs.get(self.run_id)) == timeless(memory.runs.get(self.run_id))
+        stories = [
+            [
+                (stored.seq, stored.event)
+                for stored in store.runs.events_after(self.run_id, after=0, limit=999)
+            ]
+            for store in self.stores
+        ]
+        assert stories[0] == stories[1]
+        assert [seq for seq, _ in stories[0]] == list(range(1, len(stories[0]) + 1))
+        epoch = self.record().epoch
+        held = [store.queue.holds(self.run_id, epoch=epoch, queue=QUEUE) for store in self.stores]
+        assert held[0] == held[1]
+
+    @invariant()
+    def the_story_is_a_possible_one(self) -> None:
+        record, before = self.record(), self.before
+        assert record.status is before.status or record.status in MOVES[before.status]
+        assert record.epoch >= before.epoch
+        assert record.last_event_seq >= before.last_event_seq
+        if before.status.is_terminal:
+            assert timeless(record) == timeless(before)
+        self.before = record
+
+    @invariant()
+    def the_projections_follow(self) -> None:
+        record = self.record()
+        names = (f"runs:status:{self.run_id}", f"runs:msg:{self.run_id}")
+        assert self.client.many([("GET", name) for name in names]) == [record.status.value, record.message]
+        assert (
+            self.client.call("ZSCORE", f"runs:index:train:status:{record.status.value}", self.run_id) == 0.0
+        )
+
+
+def test_any_life_of_a_run_is_told_alike_by_every_store(client: RedisClient) -> None:
+    class LifeInThisRedis(RunLife):
+        def __init__(self) -> None:
+            super().__init__(client)
+
+    run_state_machine_as_test(
+        LifeInThisRedis,
+        settings=settings(max_examples=60, stateful_step_count=25, deadline=None, derandomize=True),
+    )

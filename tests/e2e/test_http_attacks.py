@@ -1,0 +1,414 @@
+"""The attack table: what must never work, over raw sockets against the real server.
+
+Each row is one input. Whatever the answer, it is a refusal (or a harmless 2xx where the row says so), never a 5xx,
+comes within a second, carries nothing of the server's inside, opens no file outside the roots and leaves no run behind.
+"""
+
+import contextlib
+import io
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from model_trainer.core.logging import configure_logging
+from tests.unit.api.servers import Running, hypercorn
+from tests.unit.api.service import Service, settings_with
+
+KEY = "correct-horse"
+AUTH = f"X-Api-Key: {KEY}\r\n"
+ULID = "01J00000000000000000000000"
+ITEM = "ITEM" * 6 + "IT"
+"""Stands for the id of the finished tokenizer, and is as long."""
+SECRET = "the-secret-outside"
+REFUSED = frozenset({400, 401, 403, 404, 405, 409, 411, 413, 416, 422, 431, 501})
+CLOSED = frozenset({0})
+"""The server closed the connection without an answer."""
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Bytes on the wire and the statuses that are right."""
+
+    name: str
+    request: bytes
+    expected: frozenset[int] = REFUSED
+    seconds: float = 5.0
+    """How long to wait: an answer may never come to a request that never ends (the deadline for bodies is longer)."""
+
+
+@dataclass
+class Target:
+    """A server with a key, a secret beside its roots, a finished tokenizer inside."""
+
+    running: Running
+    service: Service
+    item_id: str
+    log: io.StringIO
+
+    def send(self, request: bytes, *, seconds: float = 5.0) -> tuple[int, bytes]:
+        """Status and everything that was answered; status 0 when nothing was."""
+        with socket.create_connection(("127.0.0.1", self.running.port), timeout=seconds) as wire:
+            answered = b""
+            with contextlib.suppress(ConnectionError, TimeoutError):  # what came until then counts
+                wire.sendall(request.replace(ITEM.encode(), self.item_id.encode()))
+                while chunk := wire.recv(65536):
+                    answered += chunk
+                    if is_whole(answered):
+                        break
+        return (int(answered.split(b" ", 2)[1]) if answered.startswith(b"HTTP/1.") else 0), answered
+
+
+def is_whole(answered: bytes) -> bool:
+    """Whether a whole response is there, by its Content-Length or its last chunk."""
+    head, separator, body = answered.partition(b"\r\n\r\n")
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            return bool(separator) and len(body) >= int(line.split(b":")[1])
+    return body.endswith(b"\r\n0\r\n\r\n")
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """One server for the whole table."""
+    service = Service(settings=settings_with(api_key=KEY), files={"demo/a.txt": "text to learn from\n" * 500})
+    root = Path(service.corpora.root)
+    twin = root.with_name(root.name + "-evil")
+    twin.mkdir()
+    (twin / "a.txt").write_text(SECRET)
+    outside = tmp_path_factory.mktemp("outside") / "secret.txt"
+    outside.write_text(SECRET)
+    (root / "link.txt").symlink_to(outside)
+    (root / "linked").symlink_to(outside.parent)
+    (root / "twin").symlink_to(twin)
+    (root / "empty.txt").write_bytes(b"")
+    (root / "one.txt").write_bytes(b"x" * 1)
+    (root / "nul.bin").write_bytes(b"\0" * 100)
+    (root / "nul.txt").write_bytes(b"\0" * 100)
+    (root / "latin.txt").write_bytes(b"\xff\xfe\xfa" * 50)
+    (root / "utf16.txt").write_bytes("text".encode("utf-16") * 50)
+    (root / "surrogate.txt").write_bytes(b"\xed\xa0\x80" * 50)
+    os.mkfifo(root / "pipe.txt")
+    log = io.StringIO()
+    configure_logging(service="model-trainer-test", level="DEBUG", readable=False, stream=log)
+    with hypercorn(service) as running:
+        started = service.container.tokenizers.start(
+            service.registry.parse_tokenizer_spec('{"method":"bpe","corpus_path":"demo"}'),
+            request_id="r",
+            idempotency=None,
+        )
+        item_id = started.record.run_id
+        service.finished(item_id, {"info": {"vocab_size": 300}})
+        folder = service.write("tokenizers", item_id, "tokenizer.json", b"0123456789" * 100).parent
+        (folder / "link.json").symlink_to(outside)
+        yield Target(running, service, item_id, log)
+    (twin / "a.txt").unlink()
+    twin.rmdir()
+
+
+def get(path: str, *headers: str, auth: str = AUTH, version: str = "1.1") -> bytes:
+    """A GET."""
+    lines = "".join(f"{header}\r\n" for header in headers)
+    return f"GET {path} HTTP/{version}\r\nHost: localhost\r\n{auth}{lines}\r\n".encode("latin-1", "replace")
+
+
+def post(path: str, body: bytes, *headers: str, auth: str = AUTH) -> bytes:
+    """A POST of JSON."""
+    lines = "".join(f"{header}\r\n" for header in headers)
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{auth}Content-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n{lines}\r\n"
+    )
+    return head.encode("latin-1", "replace") + body
+
+
+def tokenizer_of(corpus_path: object) -> bytes:
+    """An order that names a corpus."""
+    return post(
+        "/tokenizers/train",
+        json.dumps({"method": "bpe", "corpus_path": corpus_path, "vocab_size": 300}).encode(),
+    )
+
+
+def training_with(**more: object) -> bytes:
+    """An order with more fields."""
+    return post(
+        "/runs/train",
+        json.dumps({"model_family": "toy", "corpus_path": "demo", "tokenizer_id": ITEM, **more}).encode(),
+    )
+
+
+def training_raw(field: str, value: str) -> bytes:
+    """An order with a field whose JSON is written by hand."""
+    body = f'{{"model_family":"toy","corpus_path":"demo","tokenizer_id":"{ITEM}","{field}":{value}}}'
+    return post("/runs/train", body.encode())
+
+
+UNAUTHORIZED = frozenset({401})
+KEYS = [
+    Attack("no key", get("/runs", auth=""), UNAUTHORIZED),
+    Attack("empty key", get("/runs", auth="X-Api-Key:\r\n"), UNAUTHORIZED),
+    Attack("blank key", get("/runs", auth="X-Api-Key:   \r\n"), UNAUTHORIZED),
+    Attack("good key, then bad", get("/runs", auth=AUTH + "X-API-Key: bad\r\n"), UNAUTHORIZED),
+    Attack("bad key, then good", get("/runs", auth="X-API-Key: bad\r\n" + AUTH), UNAUTHORIZED),
+    Attack("the same key twice", get("/runs", auth=AUTH + AUTH), UNAUTHORIZED),
+    Attack("key and bearer", get("/runs", auth=AUTH + f"Authorization: Bearer {KEY}\r\n"), UNAUTHORIZED),
+    Attack("key with a NUL", get("/runs", auth=f"X-Api-Key: {KEY}\0\r\n"), REFUSED),
+    Attack("key of 70 KB", get("/runs", auth=f"X-Api-Key: {'k' * 70_000}\r\n"), REFUSED | CLOSED),
+    Attack("key of 10 KB", get("/runs", auth=f"X-Api-Key: {'k' * 10_000}\r\n"), UNAUTHORIZED),
+    Attack("key that is not ASCII", get("/runs", auth="X-Api-Key: sch\xfcssel\r\n"), UNAUTHORIZED),
+    Attack("key in the query", get(f"/runs?api_key={KEY}", auth=""), UNAUTHORIZED),
+    Attack("key in the query besides", get(f"/runs?api_key={KEY}")),
+    Attack("basic instead of bearer", get("/runs", auth=f"Authorization: Basic {KEY}\r\n"), UNAUTHORIZED),
+    Attack("key as user info", get(f"http://{KEY}@localhost/runs", auth=""), REFUSED),
+    Attack("no key on metrics", get("/metrics", auth=""), UNAUTHORIZED),
+    Attack("health with a suffix", get("/healthz/../runs", auth=""), UNAUTHORIZED),
+    Attack("health twice", get("//healthz", auth=""), UNAUTHORIZED),
+    Attack("health encoded into another path", get("/runs%2f..%2fhealthz", auth=""), UNAUTHORIZED),
+    Attack("health with a parameter", get("/healthz;/runs", auth=""), UNAUTHORIZED),
+    Attack("health as host", get("/runs", "X-Forwarded-Prefix: /healthz", auth=""), UNAUTHORIZED),
+    Attack("another absolute target", get("http://evil/runs", auth=""), REFUSED),
+    Attack("a target that is a host", get("@evil.example", auth=""), REFUSED),
+    Attack("a host with a path", b"GET /runs HTTP/1.1\r\nHost: evil/healthz\r\n\r\n", REFUSED),
+    Attack("a path rewritten by header", get("/runs", "X-Original-URL: /healthz", auth=""), UNAUTHORIZED),
+    Attack("no key, unknown path", get("/nowhere", auth=""), UNAUTHORIZED),
+    Attack("no key on a POST", post("/runs/train", b"{}", auth=""), UNAUTHORIZED),
+    Attack("no key with a long body", post("/runs/train", b"x" * 12_000, auth=""), UNAUTHORIZED),
+]
+
+BAD_IDS = [
+    "..", "...", "..%2f..%2fetc%2fpasswd", "a:b", "*", "runs:hb:1", "x%0d%0aSET%20k%20v", "%00", ULID.lower(), ULID + "0",
+    ULID[:-1], ULID + "%0a", "I" * 26, "%F0%9F%98%80", "0" * 5_000, "%7B%7D", "-1", "null", "'%20OR%201=1", "%252e%252e",
+]  # fmt: skip
+ID_PATHS = ["/runs/{}", "/runs/{}/events", "/runs/{}/logs", "/tokenizers/{}", "/artifacts/models/{}"]
+IDS = [Attack(f"id {bad[:30]} at {path}", get(path.format(bad))) for bad in BAD_IDS for path in ID_PATHS]
+
+METHODS = [
+    *(
+        Attack(f"{method} {path}", f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{AUTH}\r\n".encode())
+        for method in ("TRACE", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW")
+        for path in ("/runs", "/healthz", f"/runs/{ULID}")
+    ),
+    Attack("override by header", get("/runs/train", "X-HTTP-Method-Override: POST")),
+    Attack(
+        "CONNECT",
+        b"CONNECT localhost:6379 HTTP/1.1\r\nHost: localhost\r\n" + AUTH.encode() + b"\r\n",
+        REFUSED | CLOSED,
+    ),
+    Attack(
+        "cross origin",
+        f"OPTIONS /runs HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\nAccess-Control-Request-Method: POST\r\n{AUTH}\r\n".encode(),
+    ),
+]
+
+BAD_CORPORA: list[object] = [
+    "../../etc/passwd", "/etc/passwd", "..%2f..%2fetc%2fpasswd", "%252e%252e%252fetc", "..\\..\\etc", "....//etc/passwd",
+    "file:///etc/passwd", "FILE:/etc/passwd", "file://localhost/etc/passwd", "s3://b/../../x", "C:\\windows", "\\\\host\\share",
+    "link.txt", "linked", "linked/secret.txt", "twin", "twin/a.txt", "pipe.txt", "/dev/zero", "/proc/self/environ", "/dev/stdin",
+    "demo/../../x", "demo/./../..", "a\x00.txt", "x" * 5_000, "x/" * 300 + "y", "a\u202etxt.exe", "", " ", ".", "./", "~", "~root",
+    "$HOME", "`id`", "$(id)", '"; rm -rf ~"', "-rf", "<img onerror>", "*", "demo/*", "empty.txt", "nul.bin", "nul.txt",
+    "latin.txt", "utf16.txt", "surrogate.txt", "absent", None, 1, True, ["demo"], {"path": "demo"}, "\ud800", "con", "demo\n",
+]  # fmt: skip
+CORPORA = [Attack(f"corpus {str(bad)[:40]!a}", tokenizer_of(bad)) for bad in BAD_CORPORA]
+
+BIG_INT = "9" * 4_400
+BAD_FIELDS: list[tuple[str, str]] = [
+    *(("max_steps", value) for value in ("-1", "0", "1e308", "true", '"5"', "NaN", "Infinity", BIG_INT, "9007199254740993", "1.5")),
+    *(("seed", value) for value in ("-1", "18446744073709551616", '"1"', "1e3", "[]")),
+    *(("dropout", value) for value in ("1", "-0.1", "NaN", "-Infinity", "1e400", '"0.1"')),
+    *(("batch_size", value) for value in ("0", "-1", "99999999999", "true")),
+    *(("max_seq_len", value) for value in ("1", "0", "-5", "99999999999")),
+    *(("num_epochs", value) for value in ("0", "-1", "1e9", "NaN")),
+    *(("optimizer", value) for value in ('{"learning_rate":0}', '{"learning_rate":-1}', '{"learning_rate":1e-400}', '{"name":"x"}', "[]")),
+    *(("checkpoint", value) for value in ('{"every_steps":0}', '{"keep_last":0}', '{"keep_last":-1}', '{"x":1}')),
+    *(("device", value) for value in ('"tpu"', '"cuda:0"', "null", '"/dev/sda"')),
+    *(("metadata", value) for value in ('{"":"x"}', '{"a":1}', '{"a":"' + "x" * 600 + '"}', "[]")),
+    ("metadata", json.dumps({f"k{number}": "v" for number in range(17)})),
+    ("metadata", json.dumps({f"k{number}": "v" for number in range(1000)})),
+    *(("user_id", value) for value in ('""', '"a b"', '"\\n"', '"' + "x" * 200 + '"', "1")),
+    *(("status", value) for value in ('"completed"',)),
+    *(("epoch", "9"), ("owner", '"b"'), ("artifact_path", '"/"'), ("run_id", f'"{ULID}"'), ("__class__", '"x"')),
+    ("sample_prompts", '["' + "x" * 2001 + '"]'),
+    ("sample_prompts", json.dumps(["x"] * 17)),
+    ("model_family", '"toy"'),
+    ("tokenizer_id", '"../x"'),
+    ("compare_to_run_id", '"*"'),
+    ("holdout_fraction", "0.99"),
+    ("corpus_path", '"demo"'),
+]  # fmt: skip
+SPECS = [
+    Attack(f"{number} {name}={value[:40]}", training_raw(name, value))
+    for number, (name, value) in enumerate(BAD_FIELDS)
+]
+SPECS += [
+    Attack("an unknown family", training_with(model_family="nope")),
+    Attack("a family that is a path", training_with(model_family="../../x")),
+    Attack("a family that is none", training_with(model_family=None)),
+    Attack("a tokenizer nobody made", training_with(tokenizer_id=ULID)),
+    Attack("a million entries of nothing", post("/tokenizers/train", b'{"method":"bpe","corpus_path":"demo","vocab_size":1000000}')),
+    Attack("deep JSON", post("/runs/train", b"[" * 8_000)),
+    Attack("deep objects", post("/runs/train", b'{"a":' * 3_000)),
+    Attack("a lone surrogate", post("/runs/train", b'{"model_family":"\\ud800"}')),
+    Attack("bytes that are not UTF-8", post("/runs/train", b'{"model_family":"\xff"}')),
+    Attack("two of one key", post("/runs/train", b'{"model_family":"toy","model_family":"toy"}')),
+    Attack("not JSON", post("/runs/train", b"model_family=toy")),
+    Attack("a list", post("/runs/train", b"[]")),
+    Attack("nothing", post("/runs/train", b"")),
+    Attack("null", post("/runs/train", b"null")),
+    Attack("gzip", post("/runs/train", b"\x1f\x8b\x08\x00\x00\x00\x00\x00", "Content-Encoding: gzip")),
+    Attack("a byte order mark", post("/runs/train", b"\xef\xbb\xbf{}")),
+    Attack("a key of 300 characters", post("/tokenizers/train", b"{}", "Idempotency-Key: " + "k" * 300)),
+    Attack("two keys", post("/tokenizers/train", b"{}", "Idempotency-Key: a", "Idempotency-Key: b")),
+    Attack("an evaluation of nothing", post(f"/runs/{ULID}/evaluate", b'{"split":"train"}')),
+    Attack("an evaluation of a tokenizer", post(f"/runs/{ITEM}/evaluate", b'{"corpus_path":"/etc"}')),
+    Attack("a cancel with a body", post(f"/runs/{ULID}/cancel", b'{"force":true}')),
+]  # fmt: skip
+
+BAD_FILES = [
+    "..%2f..%2fmanifest.json", "../tokenizer.json", "/etc/passwd", "%2fetc%2fpasswd", "link.json", "..", ".", "", "a%00b",
+    "%252e%252e%252f", "..%5c..%5cx", "tokenizer.json%00.png", "tokenizer.json%2f", "file%3A%2F%2F%2Fetc%2Fpasswd", "x" * 2_000,
+    "C%3A%5Cx", "%ed%a0%80", "%ff", "logs.jsonl%0d%0aX-Evil%3A%201", "~", "*",
+]  # fmt: skip
+OK = frozenset({200})
+BAD_RANGES: list[tuple[str, frozenset[int]]] = [
+    ("bytes=" + ",".join(f"{number}-{number}" for number in range(0, 2_000, 2)), OK),
+    ("bytes=-0", frozenset({416})),
+    ("bytes=5-1", OK),
+    ("bytes=-99999999999999999999", frozenset({206})),
+    ("bytes=99999999999999999999-", frozenset({416})),
+    ("bytes=0-,0-,0-", OK),
+    ("items=0-1", OK),
+    ("bytes=" + "9" * 9_000 + "-", frozenset({416})),
+    ("bytes=1-" + "9" * 9_000, frozenset({206})),
+    ("bytes=\xb2-\xb3", OK),
+    ("bytes=0x10-", OK),
+    ("bytes=1e3-", OK),
+    ("bytes", OK),
+    ("=", OK),
+]
+DOWNLOAD = f"/artifacts/tokenizers/{ITEM}/download?path="
+FILES = [
+    *(Attack(f"file {bad[:40]}", get(DOWNLOAD + bad)) for bad in BAD_FILES),
+    *(Attack(f"range {sent[:40]}", get(DOWNLOAD + "tokenizer.json", f"Range: {sent}"), expected) for sent, expected in BAD_RANGES),
+    Attack("two paths", get(DOWNLOAD + "tokenizer.json&path=../x")),
+    Attack("another kind", get(f"/artifacts/..%2fruns/{ITEM}")),
+    Attack("a kind that is a cache", get(f"/artifacts/cache/{ITEM}")),
+    Attack("a stale If-Range", get(DOWNLOAD + "tokenizer.json", "Range: bytes=0-1", 'If-Range: "stale"'), OK),
+    Attack("a weak If-Range", get(DOWNLOAD + "tokenizer.json", "Range: bytes=0-1", 'If-Range: W/"x"'), OK),
+]  # fmt: skip
+
+HEAD = (
+    b"POST /runs/train HTTP/1.1\r\nHost: localhost\r\n"
+    + AUTH.encode()
+    + b"Content-Type: application/json\r\n"
+)
+FRAMING = [
+    Attack("length and chunked", HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    Attack("two lengths", HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}"),
+    Attack("the same length twice", HEAD + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}"),
+    Attack("a list of lengths", HEAD + b"Content-Length: 2, 2\r\n\r\n{}"),
+    Attack("a negative length", HEAD + b"Content-Length: -1\r\n\r\n"),
+    Attack("a length that is no number", HEAD + b"Content-Length: x\r\n\r\n"),
+    Attack("a length of 1 TB", HEAD + b"Content-Length: 1099511627776\r\n\r\n"),
+    Attack("a length of a thousand digits", HEAD + b"Content-Length: " + b"9" * 1000 + b"\r\n\r\n"),
+    Attack("a chunk of 2^64", HEAD + b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n", REFUSED | CLOSED, 0.3),
+    Attack("a chunk that is no number", HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", REFUSED | CLOSED),
+    Attack("an unknown encoding", HEAD + b"Transfer-Encoding: gzip\r\n\r\n"),
+    Attack("chunked twice", HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    Attack("a space before the colon", HEAD + b"Content-Length : 2\r\n\r\n{}"),
+    Attack("a folded header", HEAD + b"X-A: b\r\n c\r\nContent-Length: 2\r\n\r\n{}"),
+    Attack("a bare line feed", b"GET /runs HTTP/1.1\nHost: localhost\nX-Api-Key: bad\n\n"),
+    Attack("no host", b"GET /runs HTTP/1.1\r\n" + AUTH.encode() + b"\r\n"),
+    Attack("two hosts", b"GET /runs HTTP/1.1\r\nHost: a\r\nHost: b\r\n" + AUTH.encode() + b"\r\n"),
+    Attack("no HTTP at all", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", REFUSED | CLOSED),
+    Attack("an unknown version", b"GET /runs HTTP/9.9\r\nHost: localhost\r\n\r\n", REFUSED | CLOSED | {505}),
+    Attack("HTTP/1.0", get("/runs", version="1.0"), OK),
+    Attack("a header of 70 KB", get("/runs", "X-A: " + "a" * 70_000), REFUSED | CLOSED),
+    Attack("ten thousand headers", get("/runs", *(f"X-{number}: a" for number in range(10_000))), REFUSED | CLOSED),
+    Attack("a path of 20 KB", get("/" + "a" * 20_000), REFUSED | CLOSED),
+    Attack("a NUL in the path", b"GET /runs\0 HTTP/1.1\r\nHost: localhost\r\n\r\n", REFUSED | CLOSED),
+    Attack("a body over the limit", post("/runs/train", b"x" * 20_000), frozenset({413})),
+    Attack("chunks over the limit", HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + (b"2000\r\n" + b"x" * 8192 + b"\r\n") * 4 + b"0\r\n\r\n", frozenset({413})),
+    Attack("a form with files", post("/runs/train", b"--x\r\n", "Content-Type: multipart/form-data; boundary=x")),
+    Attack("a web socket", get("/runs", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Key: eA==", "Sec-WebSocket-Version: 13"), REFUSED | CLOSED),
+]  # fmt: skip
+
+EVENTS = "Accept: text/event-stream"
+STREAMS = [
+    *(
+        Attack(f"Last-Event-ID {bad!r} at {path}", get(f"/runs/{ITEM}/{path}", EVENTS, f"Last-Event-ID: {bad}"))
+        for bad in ("-1", "abc", "1e9", "0x1", "9" * 40, "1,2", "\xb2")
+        for path in ("events", "logs/stream")
+    ),
+    *(Attack(f"events?{bad}", get(f"/runs/{ITEM}/events?{bad}")) for bad in ("after=-1", "after=x", "after=9" + "9" * 30, "limit=0", "after=1&after=2")),
+    *(Attack(f"logs?{bad}", get(f"/runs/{ITEM}/logs?{bad}")) for bad in ("tail=-1", "tail=1e9", "tail=99999", "tail=", "tail=%00")),
+    *(Attack(f"runs?{bad}", get(f"/runs?{bad}")) for bad in ("limit=-1", "after=*", "status=%00", "metadata[a=b", "family=", "x=y", "user_id=" + "u" * 500)),
+    Attack("a stream of nobody", get(f"/runs/{ULID}/events", EVENTS)),
+]  # fmt: skip
+
+TABLE = [*KEYS, *IDS, *METHODS, *CORPORA, *SPECS, *FILES, *FRAMING, *STREAMS]
+LEAKS = (b"Traceback", b"redis://", b"site-packages", b'File "/', SECRET.encode(), b"root:x:0", KEY.encode())
+
+
+def test_the_table_is_as_long_as_it_should_be() -> None:
+    assert len(TABLE) >= 250
+    assert len({attack.name for attack in TABLE}) == len(TABLE)
+
+
+@pytest.mark.parametrize("attack", TABLE, ids=[attack.name for attack in TABLE])
+def test_an_attack_is_refused_and_finds_nothing(target: Target, attack: Attack) -> None:
+    began = time.monotonic()
+    status, answered = target.send(attack.request, seconds=attack.seconds)
+    took = time.monotonic() - began
+
+    assert status in attack.expected, answered[:600]
+    assert took < 2
+    assert not [leak for leak in LEAKS if leak in answered]
+    if status not in (0, 200, 206):
+        assert b"access-control-allow-origin" not in answered.lower()
+
+
+def test_after_all_of_it_the_service_is_as_it_was(target: Target) -> None:
+    status, answered = target.send(get("/runs?kind=tokenizer"))
+
+    assert status == 200
+    listed = json.loads(answered.partition(b"\r\n\r\n")[2])["data"]
+    assert [run["run_id"] for run in listed] == [target.item_id]
+    assert b'"data":[]' in target.send(get("/runs"))[1]
+    assert target.service.queue.depth("training") == 0
+
+
+def test_none_of_it_was_a_fault_of_the_server_and_the_key_is_in_no_log_line(target: Target) -> None:
+    lines = target.log.getvalue().splitlines()
+
+    assert len(lines) > 200
+    assert not [line for line in lines if '"level": "error"' in line or KEY in line or SECRET in line]
+
+
+def test_the_same_orders_without_the_attack_are_accepted(target: Target) -> None:
+    assert target.send(training_with())[0] == 202
+    assert target.send(training_raw("max_steps", "5"))[0] == 202
+    assert target.send(tokenizer_of("demo/a.txt"))[0] == 202
+
+
+def test_a_stream_cannot_be_made_to_say_what_a_run_did_not(target: Target) -> None:
+    line = {"message": '\r\ndata: {"state":"completed"}\n\nevent: done\n\n\x1b]0;'}
+    target.service.write("tokenizers", target.item_id, "logs.jsonl", json.dumps(line).encode() + b"\n")
+
+    status, answered = target.send(get(f"/runs/{ITEM}/logs/stream"))
+
+    assert status == 200
+    assert answered.count(b"\nevent: done\n") == 1
+    assert answered.count(b"\ndata: ") == 2
+
+
+def test_half_a_request_does_not_stay_for_ever(target: Target) -> None:
+    """The deadline itself is a setting of the server; here it is enough that half a head gets no answer and hurts nobody."""
+    with socket.create_connection(("127.0.0.1", target.running.port), timeout=5) as slow:
+        slow.sendall(b"GET /runs HTTP/1.1\r\nHost: loc")
+        assert target.send(get("/healthz"))[0] == 200

@@ -1,0 +1,113 @@
+"""A whole installation in this process: the fake store and queue, real storage, real jobs, tiny models."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from model_trainer.container import Container, in_memory
+from model_trainer.core.config import load_settings
+from model_trainer.core.contracts.base import JsonObject
+from model_trainer.core.contracts.evaluation import EvaluateSpec
+from model_trainer.core.contracts.run import RunRecord
+from model_trainer.infra.queue.memory import MemoryJobQueue
+from model_trainer.infra.storage.memory import MemoryCorpusRoot
+from model_trainer.worker.dispatch import dispatch
+
+WORDS = ("the", "cat", "sat", "on", "a", "mat", "and", "looked", "at", "one", "small", "bird")
+TEXT = "".join(f"{WORDS[n % 12]} {WORDS[(n * 7) % 12]} {WORDS[(n * n) % 12]}.\n" for n in range(1500))
+
+TINY_GPT2: JsonObject = {
+    "model_family": "gpt2",
+    "n_layer": 1,
+    "n_head": 2,
+    "n_embd": 16,
+    "max_seq_len": 16,
+    "batch_size": 4,
+    "max_steps": 6,
+    "log_every_steps": 2,
+    "eval_every_steps": 3,
+    "precision": "fp32",
+    "cpu_threads": 1,
+    "device": "cpu",
+}
+TINY_LSTM: JsonObject = {
+    "model_family": "char_lstm",
+    "num_layers": 1,
+    "hidden_size": 16,
+    "embedding_size": 8,
+    "max_seq_len": 16,
+    "batch_size": 4,
+    "max_steps": 6,
+    "log_every_steps": 2,
+    "eval_every_steps": 3,
+    "precision": "fp32",
+    "cpu_threads": 1,
+    "device": "cpu",
+}
+
+
+class Workshop:
+    """Submits as the API would and carries orders out as a worker would."""
+
+    def __init__(self, files: Mapping[str, str | bytes] | None = None) -> None:
+        settings = load_settings(env_file=None)
+        app = settings.app.model_copy(update={"heartbeat_seconds": 0.02})
+        self.container: Container = in_memory(
+            settings.model_copy(update={"app": app}), files=files or {"corpus.txt": TEXT}
+        )
+
+    def put(self, name: str, text: str) -> None:
+        """Adds or replaces a corpus."""
+        corpora = self.container.corpora
+        assert isinstance(corpora, MemoryCorpusRoot)
+        corpora.put(name, text)
+
+    def work(self, queue: str) -> None:
+        """Takes one order from a queue and carries it out."""
+        orders = self.container.queue
+        assert isinstance(orders, MemoryJobQueue)
+        payload = orders.take(queue)
+        assert payload is not None
+        dispatch(payload, self.container.worker_parts("worker-1"))
+
+    def tokenizer(self, **fields: object) -> RunRecord:
+        """A trained tokenizer's record."""
+        body = {"method": "char", "corpus_path": "corpus.txt", "vocab_size": 60, **fields}
+        spec = self.container.registry.parse_tokenizer_spec(json.dumps(body))
+        run_id = self.container.tokenizers.start(spec, request_id="r-1", idempotency=None).record.run_id
+        self.work("short")
+        return self.container.runs.get(run_id)
+
+    def submit(self, base: JsonObject, **fields: object) -> str:
+        """A queued training's id."""
+        body = {"corpus_path": "corpus.txt", **base, **fields}
+        spec = self.container.registry.parse_train_spec(json.dumps(body))
+        return self.container.training.start(spec, request_id="r-1", idempotency=None).record.run_id
+
+    def train(self, base: JsonObject, **fields: object) -> RunRecord:
+        """A finished training's record."""
+        run_id = self.submit(base, **fields)
+        self.work("training")
+        return self.container.runs.get(run_id)
+
+    def evaluate(self, run: RunRecord, **fields: object) -> RunRecord:
+        """A finished evaluation's record."""
+        spec = EvaluateSpec.model_validate_json(json.dumps(fields))
+        started = self.container.evaluations.start(spec, parent=run, request_id="r-1", idempotency=None)
+        self.work("short")
+        return self.container.runs.get(started.record.run_id)
+
+    def folder(self, record: RunRecord) -> Path:
+        """Where a model lies."""
+        return self.container.artifacts.folder("models", record.run_id)
+
+    def event_types(self, record: RunRecord) -> list[str]:
+        """Names of a run's events, in order."""
+        return [
+            row.event.type for row in self.container.runs.events_after(record.run_id, after=0, limit=1000)
+        ]
+
+
+def rows(path: Path) -> list[dict[str, float]]:
+    """A .jsonl file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]

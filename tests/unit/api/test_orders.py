@@ -1,0 +1,384 @@
+"""Ordering tokenizers, trainings and evaluations: what is accepted, what is refused, and that nothing is left behind."""
+
+import pytest
+from starlette.testclient import TestClient
+
+from model_trainer.core.contracts.base import JsonObject
+from model_trainer.core.contracts.ids import new_ulid
+from model_trainer.core.contracts.run import RunKind, RunQuery
+from tests.unit.api.conftest import Connect
+from tests.unit.api.service import GIB, Service
+
+BPE_BODY: JsonObject = {"method": "bpe", "corpus_path": "demo", "vocab_size": 300}
+
+
+def tokenizer(client: TestClient, service: Service, method: str = "bpe", vocab_size: int = 300) -> str:
+    """A completed tokenizer."""
+    answer = client.post("/tokenizers/train", json={"method": method, "corpus_path": "demo"})
+    tokenizer_id = str(answer.json()["tokenizer_id"])
+    service.finished(tokenizer_id, {"info": {"vocab_size": vocab_size}, "stats": {"coverage": 1.0}})
+    return tokenizer_id
+
+
+def training(client: TestClient, service: Service, **more: object) -> str:
+    """A queued training."""
+    body = {"model_family": "toy", "corpus_path": "demo", "tokenizer_id": tokenizer(client, service), **more}
+    return str(client.post("/runs/train", json=body).json()["run_id"])
+
+
+def test_a_tokenizer_order_is_accepted_and_waits_in_the_short_queue(
+    client: TestClient, service: Service
+) -> None:
+    answer = client.post("/tokenizers/train", json={**BPE_BODY, "user_id": "u1", "metadata": {"team": "a"}})
+
+    assert answer.status_code == 202
+    body = answer.json()
+    assert answer.headers["location"] == f"/tokenizers/{body['tokenizer_id']}"
+    assert (body["status"], body["method"], body["vocab_size"]) == ("queued", "bpe", None)
+    assert body["request_id"] == answer.headers["x-request-id"]
+    assert service.queue.depth("short") == 1
+    assert client.get(answer.headers["location"]).json()["metadata"] == {"team": "a"}
+
+
+def test_a_training_order_is_accepted_and_waits_in_the_training_queue(
+    client: TestClient, service: Service
+) -> None:
+    run_id = training(client, service, metadata={"team": "a"}, user_id="u1")
+
+    body = client.get(f"/runs/{run_id}").json()
+    assert (body["status"], body["phase"], body["kind"], body["family"]) == (
+        "queued",
+        "waiting",
+        "train",
+        "toy",
+    )
+    assert body["heartbeat_age_seconds"] is None
+    assert body["spec"]["num_layers"] == 2
+    assert body["links"]["cancel"] == f"/runs/{run_id}/cancel"
+    assert service.queue.depth("training") == 1
+
+
+def test_a_running_run_shows_its_heartbeat(client: TestClient, service: Service) -> None:
+    run_id = training(client, service)
+    service.beat(service.claim(run_id), message="step 3")
+
+    body = client.get(f"/runs/{run_id}").json()
+
+    assert (body["status"], body["message"]) == ("running", "step 3")
+    assert 0 <= body["heartbeat_age_seconds"] < 60
+
+
+def test_an_evaluation_of_a_completed_run_is_a_run_of_its_own(client: TestClient, service: Service) -> None:
+    run_id = training(client, service)
+    service.finished(run_id)
+
+    answer = client.post(f"/runs/{run_id}/evaluate", json={"split": "validation"})
+
+    assert answer.status_code == 202
+    body = answer.json()
+    assert answer.headers["location"] == f"/runs/{body['run_id']}"
+    assert (body["kind"], body["parent_run_id"], body["family"]) == ("evaluate", run_id, "toy")
+    assert body["links"]["parent"] == f"/runs/{run_id}"
+    assert client.get(f"/runs/{run_id}/eval").json()["jobs"][0]["run_id"] == body["run_id"]
+
+
+def test_text_from_outside_can_be_evaluated_against_another_run(client: TestClient, service: Service) -> None:
+    run_id = training(client, service)
+    service.finished(run_id)
+
+    answer = client.post(
+        f"/runs/{run_id}/evaluate", json={"corpus_path": "tiny.txt", "compare_to_run_id": run_id}
+    )
+
+    assert answer.status_code == 202
+
+
+@pytest.mark.parametrize("path", ["/tokenizers/train", "/runs/train", "/runs/{run_id}/evaluate"])
+def test_the_same_idempotency_key_gives_back_the_first_order(
+    client: TestClient, service: Service, path: str
+) -> None:
+    run_id = training(client, service)
+    service.finished(run_id)
+    bodies: dict[str, JsonObject] = {
+        "/tokenizers/train": BPE_BODY,
+        "/runs/train": {
+            "model_family": "toy",
+            "corpus_path": "demo",
+            "tokenizer_id": tokenizer(client, service),
+        },
+        "/runs/{run_id}/evaluate": {"split": "train"},
+    }
+    url, headers = path.format(run_id=run_id), {"Idempotency-Key": "intent-1"}
+
+    first = client.post(url, json=bodies[path], headers=headers)
+    second = client.post(url, json=bodies[path], headers=headers)
+
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert first.headers["location"] == second.headers["location"]
+    assert "idempotent-replayed" not in first.headers
+    assert second.headers["idempotent-replayed"] == "true"
+    other = client.post("/tokenizers/train", json={**BPE_BODY, "vocab_size": 301}, headers=headers)
+    assert (other.status_code, other.json()["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
+
+
+@pytest.mark.parametrize("key", ["", "a b", "x" * 300, "\x7f"])
+def test_an_idempotency_key_of_another_shape_is_refused(client: TestClient, key: str) -> None:
+    answer = client.post("/tokenizers/train", json=BPE_BODY, headers={"Idempotency-Key": key})
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/header/Idempotency-Key"
+
+
+REFUSED_TOKENIZERS: list[tuple[JsonObject, str, str]] = [
+    ({"corpus_path": "demo"}, "CONFIG_INVALID", "/method"),
+    ({"method": "nope", "corpus_path": "demo"}, "TOKENIZER_UNKNOWN", "/method"),
+    ({"method": "bpe", "corpus_path": "absent"}, "DATA_NOT_FOUND", "/corpus_path"),
+    ({"method": "bpe", "corpus_path": "../x"}, "DATA_PATH_FORBIDDEN", "/corpus_path"),
+    ({"method": "bpe", "corpus_path": "empty.txt"}, "DATA_EMPTY", "/corpus_path"),
+    ({"method": "bpe", "corpus_path": "latin.txt"}, "DATA_ENCODING_INVALID", "/corpus_path"),
+    ({"method": "bpe", "corpus_path": "tiny.txt", "vocab_size": 1000}, "VOCAB_TOO_LARGE", "/vocab_size"),
+    ({**BPE_BODY, "vocab_size": -1}, "CONFIG_INVALID", "/vocab_size"),
+    ({**BPE_BODY, "unknown": 1}, "CONFIG_INVALID", "/unknown"),
+]
+
+
+@pytest.mark.parametrize(("body", "code", "pointer"), REFUSED_TOKENIZERS)
+def test_a_tokenizer_that_cannot_work_is_refused_by_field_and_leaves_nothing(
+    connect: Connect, body: JsonObject, code: str, pointer: str
+) -> None:
+    service = Service(
+        files={"demo/a.txt": "text\n" * 99, "tiny.txt": "hi\n", "empty.txt": "", "latin.txt": b"\xff\xfe\xfa"}
+    )
+
+    answer = connect(service).post("/tokenizers/train", json=body)
+
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (422, code), problem
+    assert problem["errors"][0]["pointer"] == pointer
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert problem["retryable"] is False
+    assert service.runs.list_runs(RunQuery(kind=RunKind.TOKENIZER, limit=10)).records == ()
+
+
+def test_a_character_tokenizer_takes_vocab_size_as_a_limit(client: TestClient) -> None:
+    answer = client.post(
+        "/tokenizers/train", json={"method": "char", "corpus_path": "tiny.txt", "vocab_size": 1000}
+    )
+
+    assert answer.status_code == 202
+
+
+def test_a_compressed_corpus_says_nothing_of_how_much_text_it_holds(connect: Connect) -> None:
+    rows = '{"text": "hello"}\n'
+    service = Service(files={"c/a.parquet": b"PAR1" + b"\0" * 40 + b"PAR1", "c/b.jsonl": rows})
+
+    answer = connect(service).post(
+        "/tokenizers/train", json={"method": "bpe", "corpus_path": "c", "vocab_size": 9000}
+    )
+
+    assert answer.json().get("code") != "VOCAB_TOO_LARGE"
+
+
+def test_a_method_whose_library_no_worker_has_is_refused(client: TestClient, service: Service) -> None:
+    body = {"method": "sentencepiece", "corpus_path": "demo"}
+    service.worker_alive("short")
+    refused = client.post("/tokenizers/train", json=body)
+    service.worker_alive("short", extras=("sentencepiece",))
+    accepted = client.post("/tokenizers/train", json=body)
+
+    assert (refused.status_code, refused.json()["code"]) == (422, "TOKENIZER_UNAVAILABLE")
+    assert "model-trainer[sentencepiece]" in refused.json()["message"]
+    assert accepted.status_code == 202
+
+
+def test_without_a_worker_the_library_is_left_to_the_worker(client: TestClient) -> None:
+    assert (
+        client.post("/tokenizers/train", json={"method": "sentencepiece", "corpus_path": "demo"}).status_code
+        == 202
+    )
+
+
+def test_an_unfinished_tokenizer_cannot_train_a_model_yet(client: TestClient) -> None:
+    waiting = client.post("/tokenizers/train", json=BPE_BODY).json()["tokenizer_id"]
+
+    answer = client.post(
+        "/runs/train", json={"model_family": "toy", "corpus_path": "demo", "tokenizer_id": waiting}
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "CONFLICT")
+    assert answer.json()["errors"][0]["pointer"] == "/tokenizer_id"
+
+
+def test_a_tokenizer_that_does_not_fit_the_family_is_refused(client: TestClient, service: Service) -> None:
+    other = tokenizer(client, service, "sentencepiece")
+
+    answer = client.post(
+        "/runs/train", json={"model_family": "toy", "corpus_path": "demo", "tokenizer_id": other}
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "TOKENIZER_MISMATCH")
+    assert "bpe, char" in answer.json()["message"]
+
+
+def test_a_tokenizer_id_that_names_no_tokenizer_is_a_wrong_field(
+    client: TestClient, service: Service
+) -> None:
+    for tokenizer_id in (new_ulid(), training(client, service)):
+        body = {"model_family": "toy", "corpus_path": "demo", "tokenizer_id": tokenizer_id}
+        answer = client.post("/runs/train", json=body)
+
+        assert (answer.status_code, answer.json()["code"]) == (422, "CONFIG_INVALID")
+        assert answer.json()["errors"][0]["pointer"] == "/tokenizer_id"
+
+
+def test_a_run_to_compare_with_must_be_a_training(client: TestClient, service: Service) -> None:
+    known = training(client, service)
+    tokenizer_id = tokenizer(client, service)
+    body = {"model_family": "toy", "corpus_path": "demo", "tokenizer_id": tokenizer_id}
+
+    assert client.post("/runs/train", json={**body, "compare_to_run_id": known}).status_code == 202
+    for stranger in (new_ulid(), tokenizer_id):
+        answer = client.post("/runs/train", json={**body, "compare_to_run_id": stranger})
+        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/compare_to_run_id")
+
+
+def test_a_model_too_large_for_every_worker_is_refused_with_numbers(
+    client: TestClient, service: Service
+) -> None:
+    body = {
+        "model_family": "toy",
+        "corpus_path": "demo",
+        "tokenizer_id": tokenizer(client, service),
+        "num_layers": 9,
+    }
+    service.worker_alive("training", memory_bytes=4 * GIB)
+    service.worker_alive("training", memory_bytes=8 * GIB)
+    service.worker_alive("short", memory_bytes=640 * GIB)
+
+    answer = client.post("/runs/train", json=body)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "MODEL_TOO_LARGE")
+    assert "9.3 GiB" in answer.json()["message"]
+    assert "8.0 GiB" in answer.json()["message"]
+    service.worker_alive("training", memory_bytes=16 * GIB)
+    assert client.post("/runs/train", json=body).status_code == 202
+
+
+def test_a_worker_that_cannot_tell_its_memory_is_believed(client: TestClient, service: Service) -> None:
+    service.worker_alive("training", memory_bytes=0)
+
+    assert client.get(f"/runs/{training(client, service, num_layers=99)}").status_code == 200
+
+
+def test_a_device_that_no_worker_has_is_refused(client: TestClient, service: Service) -> None:
+    body = {
+        "model_family": "toy",
+        "corpus_path": "demo",
+        "tokenizer_id": tokenizer(client, service),
+        "device": "cuda",
+    }
+    service.worker_alive("training")
+    refused = client.post("/runs/train", json=body)
+    service.worker_alive("training", cuda_memory_bytes=1 * GIB)
+    too_small = client.post("/runs/train", json=body)
+    service.worker_alive("training", cuda_memory_bytes=24 * GIB)
+
+    assert (refused.status_code, refused.json()["code"]) == (422, "DEVICE_UNAVAILABLE")
+    assert (too_small.status_code, too_small.json()["code"]) == (422, "MODEL_TOO_LARGE")
+    assert client.post("/runs/train", json=body).status_code == 202
+
+
+def test_only_a_completed_training_can_be_evaluated(client: TestClient, service: Service) -> None:
+    run_id = training(client, service)
+
+    early = client.post(f"/runs/{run_id}/evaluate", json={"split": "validation"})
+    not_a_training = client.post(f"/runs/{tokenizer(client, service)}/evaluate", json={"split": "validation"})
+    unknown = client.post(f"/runs/{new_ulid()}/evaluate", json={"split": "validation"})
+
+    assert (early.status_code, early.json()["code"]) == (409, "CONFLICT")
+    assert (not_a_training.status_code, not_a_training.json()["code"]) == (404, "RUN_NOT_FOUND")
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "RUN_NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"split": "test"}, "/split"),
+        ({"split": "dev"}, "/split"),
+        ({}, ""),
+        ({"split": "train", "corpus_path": "demo"}, ""),
+        ({"corpus_path": "absent"}, "/corpus_path"),
+        ({"split": "train", "compare_to_run_id": "01J00000000000000000000000"}, "/compare_to_run_id"),
+    ],
+)
+def test_an_evaluation_that_cannot_work_is_refused_by_field(
+    client: TestClient, service: Service, body: JsonObject, pointer: str
+) -> None:
+    run_id = training(client, service)
+    service.finished(run_id)
+
+    answer = client.post(f"/runs/{run_id}/evaluate", json=body)
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == pointer
+
+
+def test_a_kept_test_split_can_be_evaluated(client: TestClient, service: Service) -> None:
+    run_id = training(client, service, test_fraction=0.1)
+    service.finished(run_id)
+
+    assert client.post(f"/runs/{run_id}/evaluate", json={"split": "test"}).status_code == 202
+
+
+def test_a_queued_run_is_cancelled_at_once_and_cancelling_twice_changes_nothing(
+    client: TestClient, service: Service
+) -> None:
+    run_id = training(client, service)
+
+    first = client.post(f"/runs/{run_id}/cancel")
+    second = client.post(f"/runs/{run_id}/cancel", content=b"{}")
+
+    assert (first.status_code, first.json()["status"]) == (202, "cancelled")
+    assert (second.status_code, second.json()["status"]) == (202, "cancelled")
+    assert "cancel" not in second.json()["links"]
+    assert service.queue.depth("training") == 0
+
+
+def test_a_finished_run_cannot_be_cancelled(client: TestClient, service: Service) -> None:
+    run_id = training(client, service)
+    service.finished(run_id)
+
+    assert client.post(f"/runs/{run_id}/cancel").status_code == 409
+    assert client.post(f"/runs/{new_ulid()}/cancel").status_code == 404
+
+
+def test_cancelling_takes_no_body(client: TestClient, service: Service) -> None:
+    answer = client.post(f"/runs/{training(client, service)}/cancel", json={"force": True})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "CONFIG_INVALID")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[1]",
+        b"{",
+        b'{"a": NaN}',
+        b"\xff",
+        b'{"method":"bpe","method":"char"}',
+        b'{"a":{"b":1,"b":2}}',
+        b"[" * 9999,
+    ],
+)
+def test_a_body_that_is_not_one_json_object_is_refused(client: TestClient, body: bytes) -> None:
+    answer = client.post("/tokenizers/train", content=body, headers={"Content-Type": "application/json"})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "CONFIG_INVALID")
+
+
+def test_a_body_of_another_type_is_refused(client: TestClient) -> None:
+    answer = client.post("/tokenizers/train", content=b"{}", headers={"Content-Type": "text/plain"})
+
+    assert answer.status_code == 422
+    assert "application/json" in answer.json()["message"]

@@ -1,0 +1,334 @@
+"""Server-sent events: every event once and in order, pings while it is quiet, `done` at the end and only there."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+
+import pytest
+from starlette.testclient import TestClient
+
+from model_trainer.api.asgi import Message
+from model_trainer.api.streams import Look, Step, StreamResponse, Streams, last_event_id
+from model_trainer.core.contracts.events import JobProgress, StoredEvent
+from model_trainer.core.contracts.ids import new_ulid
+from model_trainer.core.contracts.run import Phase, Progress, RunStatus
+from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.infra.persistence.memory import MemoryRunSignal, MemoryRunStore
+from tests.unit.api.conftest import Connect
+from tests.unit.api.service import Service
+from tests.unit.api.test_orders import training
+
+SSE = {"Accept": "text/event-stream"}
+
+
+def progress(run_id: str, message: str) -> JobProgress:
+    """Some news."""
+    return JobProgress(
+        job_id=run_id, user_id=None, phase=Phase.TRAINING, message=message, progress=Progress()
+    )
+
+
+def fields(text: str, name: str) -> list[str]:
+    """All values of one field of a stream."""
+    return [line.partition(": ")[2] for line in text.splitlines() if line.startswith(f"{name}: ")]
+
+
+def ended(client: TestClient, service: Service) -> str:
+    """A run that went through its life: queued, started, a step, completed."""
+    run_id = training(client, service)
+    lease = service.claim(run_id)
+    service.beat(lease, progress(run_id, "step\r\ndata: {}\nevent: done"))
+    service.complete(lease)
+    return run_id
+
+
+def test_a_finished_run_streams_all_its_events_and_then_done(client: TestClient, service: Service) -> None:
+    run_id = ended(client, service)
+    last = service.runs.get(run_id).last_event_seq
+
+    answer = client.get(f"/runs/{run_id}/events", headers=SSE)
+
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert (answer.headers["cache-control"], answer.headers["x-accel-buffering"]) == ("no-cache", "no")
+    assert answer.text.startswith("retry: 3000\n\n")
+    assert [int(seq) for seq in fields(answer.text, "id")] == list(range(1, last + 1))
+    assert fields(answer.text, "event")[0] == "state"
+    assert fields(answer.text, "event")[-1] == "done"
+    assert fields(answer.text, "event").count("done") == 1
+    assert '"status":"completed"' in fields(answer.text, "data")[-1]
+
+
+def test_a_reader_that_comes_back_gets_the_rest(client: TestClient, service: Service) -> None:
+    run_id = ended(client, service)
+    last = service.runs.get(run_id).last_event_seq
+    url = f"/runs/{run_id}/events"
+
+    assert fields(client.get(url, headers={**SSE, "Last-Event-ID": "2"}).text, "id")[0] == "3"
+    assert fields(client.get(f"{url}?after=2", headers=SSE).text, "id")[0] == "3"
+    assert fields(client.get(f"{url}?after=1", headers={**SSE, "Last-Event-ID": "2"}).text, "id")[0] == "3"
+    nothing_new = client.get(url, headers={**SSE, "Last-Event-ID": str(last)}).text
+    assert fields(nothing_new, "event") == ["done"]
+
+
+def test_events_can_be_polled_as_json(client: TestClient, service: Service) -> None:
+    run_id = ended(client, service)
+    last = service.runs.get(run_id).last_event_seq
+
+    first = client.get(f"/runs/{run_id}/events", params={"limit": 2}).json()
+    rest = client.get(f"/runs/{run_id}/events", params={"after": first["last_seq"]}).json()
+    none = client.get(f"/runs/{run_id}/events", params={"after": rest["last_seq"]}).json()
+
+    assert [event["seq"] for event in first["data"]] == [1, 2]
+    assert (first["has_more"], first["last_seq"]) == (True, 2)
+    assert [event["seq"] for event in rest["data"]] == list(range(3, last + 1))
+    assert (rest["has_more"], none["data"], none["last_seq"]) == (False, [], last)
+
+
+def test_a_finished_runs_log_streams_from_its_tail(client: TestClient, service: Service) -> None:
+    run_id = ended(client, service)
+    content = b'{"message":"a"}\n{"message":"b"}\n{"message":"c"}\n'
+    service.write("models", run_id, "logs.jsonl", content)
+    url = f"/runs/{run_id}/logs/stream"
+
+    text = client.get(url, params={"tail": 2}).text
+    resumed = client.get(url, headers={"Last-Event-ID": "32"}).text
+
+    assert fields(text, "data")[:2] == ['{"message":"b"}', '{"message":"c"}']
+    assert fields(text, "id") == ["32", "48"]
+    assert fields(text, "event") == ["log", "log", "done"]
+    assert fields(resumed, "data")[0] == '{"message":"c"}'
+
+
+@pytest.mark.parametrize("value", ["-1", "abc", "1e9", "", "1" * 17, "+1"])
+def test_a_last_event_id_that_was_never_sent_is_refused(
+    client: TestClient, service: Service, value: str
+) -> None:
+    run_id = ended(client, service)
+
+    for path in ("events", "logs/stream"):
+        answer = client.get(f"/runs/{run_id}/{path}", headers={**SSE, "Last-Event-ID": value})
+        assert (answer.status_code, answer.json()["code"]) == (422, "CONFIG_INVALID")
+    assert last_event_id(None) is None
+
+
+def test_a_stream_of_an_unknown_run_is_a_problem_and_not_a_stream(client: TestClient) -> None:
+    for path in ("events", "logs/stream"):
+        for headers in (SSE, {**SSE, "Last-Event-ID": "5"}):
+            assert client.get(f"/runs/{new_ulid()}/{path}", headers=headers).status_code == 404
+
+
+class FlakyRuns(MemoryRunStore):
+    """A store that goes away behind the first event."""
+
+    def events_after(self, run_id: str, *, after: int, limit: int) -> tuple[StoredEvent, ...]:
+        if after > 0:
+            raise AppError(ErrorCode.STORE_UNAVAILABLE, "Redis is away.")
+        return super().events_after(run_id, after=after, limit=1)
+
+
+def test_a_stream_whose_store_goes_away_ends_without_done(connect: Connect) -> None:
+    service = Service(run_store=FlakyRuns)
+    client = connect(service)
+    run_id = ended(client, service)
+
+    text = client.get(f"/runs/{run_id}/events", headers=SSE).text
+
+    assert fields(text, "id") == ["1"]
+    assert "done" not in fields(text, "event")
+
+
+class Live:
+    """Streams of a service within one event loop."""
+
+    def __init__(
+        self, *, poll_seconds: float = 1.0, ping_seconds: float = 15.0, max_streams: int = 9
+    ) -> None:
+        self.service = Service()
+        self.stopping = asyncio.Event()
+        self.signal = MemoryRunSignal()
+        self.streams = Streams(
+            signal=self.signal,
+            stopping=self.stopping,
+            poll_seconds=poll_seconds,
+            ping_seconds=ping_seconds,
+            max_streams=max_streams,
+        )
+        self.status = RunStatus.RUNNING
+        self.steps: list[Step] = []
+        run_id = self.service.container.tokenizers.start(
+            self.service.registry.parse_tokenizer_spec('{"method":"bpe","corpus_path":"demo"}'),
+            request_id="r",
+            idempotency=None,
+        ).record.run_id
+        self.record = self.service.runs.get(run_id)
+
+    def look(self, run_id: str, position: int) -> Look:
+        """What lies behind a position."""
+        steps = tuple(step for step in self.steps if step.position > position)
+        return Look(self.record.model_copy(update={"status": self.status}), steps)
+
+    def follow(self) -> AsyncGenerator[bytes, None]:
+        """A stream from the beginning, past its first words."""
+        return self.streams.follow(self.record.run_id, 0, self.look)
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    """Runs a test within a time that only a hang exceeds."""
+
+    async def in_time() -> None:
+        await asyncio.wait_for(test(), 20)
+
+    asyncio.run(in_time())
+
+
+def test_news_arrives_as_it_happens() -> None:
+    async def test() -> None:
+        live = Live(poll_seconds=60)
+        async with aclosing(live.follow()) as events:
+            assert await anext(events) == b"retry: 3000\n\n"
+            coming = asyncio.ensure_future(anext(events))
+            await asyncio.sleep(0.05)
+            assert not coming.done()
+            live.steps.append(Step(7, "log", "{}"))
+            live.signal.announce(live.record.run_id)
+            assert await coming == b"event: log\ndata: {}\nid: 7\n\n"
+            live.status = RunStatus.CANCELLED
+            assert b'"status":"cancelled"' in await anext(events)
+            with pytest.raises(StopAsyncIteration):
+                await anext(events)
+
+    run(test)
+
+
+def test_a_quiet_stream_pings() -> None:
+    async def test() -> None:
+        live = Live(poll_seconds=0.01, ping_seconds=0.03)
+        async with aclosing(live.follow()) as events:
+            await anext(events)
+            assert await anext(events) == b": ping\n\n"
+
+    run(test)
+
+
+def test_streams_end_without_done_when_the_server_stops() -> None:
+    async def test() -> None:
+        live = Live(poll_seconds=60)
+        events = live.follow()
+        await anext(events)
+        coming = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0.05)
+        live.stopping.set()
+        with pytest.raises(StopAsyncIteration):
+            await coming
+
+    run(test)
+
+
+def test_there_are_only_so_many_streams() -> None:
+    async def test() -> None:
+        live = Live(max_streams=1)
+        response = live.streams.respond(live.follow())
+        assert live.streams.num_open == 1
+        with pytest.raises(AppError) as refused:
+            live.streams.respond(live.follow())
+        assert refused.value.code is ErrorCode.SERVICE_UNAVAILABLE
+        live.status = RunStatus.COMPLETED
+        await answered(response)
+        assert live.streams.num_open == 0
+
+    run(test)
+
+
+async def answered(
+    response: StreamResponse, *, messages: list[Message] | None = None, send_seconds: float = 0.0
+) -> list[Message]:
+    """What a response sends to a reader who takes so long for each message."""
+    waiting = messages or []
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        if waiting:
+            return waiting.pop(0)
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        await asyncio.sleep(send_seconds)
+        sent.append(message)
+
+    await response({"type": "http"}, receive, send)
+    return sent
+
+
+class Source:
+    """An endless source that says whether it was closed."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.released = False
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """One byte every now and then."""
+        try:
+            while True:
+                await asyncio.sleep(0.001)
+                yield b"x"
+        finally:
+            self.closed = True
+
+    def response(self, send_timeout: float = 60.0) -> StreamResponse:
+        """An answer with this source."""
+        return StreamResponse(self.chunks(), headers={}, release=self.release, send_timeout=send_timeout)
+
+    def release(self) -> None:
+        """Called at the end."""
+        self.released = True
+
+
+def test_a_reader_that_leaves_closes_the_source() -> None:
+    async def test() -> None:
+        source = Source()
+        gone: list[Message] = [{"type": "http.request"}, {"type": "http.disconnect"}]
+        await answered(source.response(), messages=gone, send_seconds=0.01)
+        assert source.released
+
+    run(test)
+
+
+def test_a_reader_that_stops_reading_is_dropped() -> None:
+    async def test() -> None:
+        source = Source()
+        sent = await answered(source.response(send_timeout=0.02), send_seconds=60)
+        assert sent == []
+        assert source.released
+
+    run(test)
+
+
+def test_a_body_too_long_behind_a_stream_counts_as_a_reader_who_left() -> None:
+    async def test() -> None:
+        source = Source()
+
+        async def receive() -> Message:
+            raise AppError(ErrorCode.REQUEST_TOO_LARGE, "too large")
+
+        async def send(message: Message) -> None:
+            await asyncio.sleep(0.01)
+
+        await source.response()({"type": "http"}, receive, send)
+        assert source.released
+
+    run(test)
+
+
+def test_a_fault_of_the_source_is_not_swallowed() -> None:
+    async def broken() -> AsyncGenerator[bytes, None]:
+        yield b"x"
+        raise ZeroDivisionError
+
+    async def test() -> None:
+        response = StreamResponse(broken(), headers={}, release=lambda: None, send_timeout=60)
+        with pytest.raises(ZeroDivisionError):
+            await answered(response)
+
+    run(test)

@@ -1,0 +1,137 @@
+"""What the doctor finds, and that it fails only for what is essential."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from model_trainer.cli import doctor
+from model_trainer.cli.doctor import Finding
+from model_trainer.core.errors import AppError, ErrorCode
+from tests.unit.cli.bench import Bench
+
+CPU_TORCH = json.dumps({"version": "2.13.0+cpu", "cuda": None, "gpus": []})
+
+
+def findings(bench: Bench, capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, str]]:
+    """All findings by subject."""
+    bench.programs.append((0, f"a warning\n{CPU_TORCH}\n"))
+    bench.run("doctor", "--json")
+    return {row["subject"]: row for row in json.loads(capsys.readouterr().out)}
+
+
+def test_a_healthy_machine_is_told_so(
+    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "corpus").mkdir()
+    bench.programs.append((0, CPU_TORCH))
+    assert bench.run("doctor") == 0
+    out = capsys.readouterr().out
+    for part in ("Python", "torch 2.13.0+cpu: CPU build", "TORCH=cuda", "answers at REDIS_URL", "data root"):
+        assert part in out
+
+
+def test_findings_are_json_for_programs(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    found = findings(bench, capsys)
+    assert found["Python"]["state"] == "ok"
+    assert found["data root"]["state"] == "note"
+    assert "mkdir corpus" in found["data root"]["fix"]
+
+
+def test_without_redis_and_without_a_server_it_fails(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.doors.redis_answers = False
+    assert "valkey-server" in findings(bench, capsys)["Redis"]["found"]
+    bench.doors.server = None
+    bench.programs.append((0, CPU_TORCH))
+    assert bench.run("doctor") == 1
+    assert "No Redis server was found." in capsys.readouterr().out
+
+
+def test_wrong_settings_are_a_finding_and_end_the_tour(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.settings_fault = AppError(ErrorCode.CONFIG_INVALID, "Settings are not valid. RQ__QUEUE_NAME: bad")
+    found = findings(bench, capsys)
+    assert found["settings"]["state"] == "missing"
+    assert "Redis" not in found
+
+
+def test_too_little_disk_is_missing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("APP__MIN_FREE_DISK_BYTES", str(1 << 60))
+    monkeypatch.setenv("APP__ARTIFACTS_ROOT", "not/there/yet")
+    assert findings(bench, capsys)["disk"]["state"] == "missing"
+
+
+def test_an_old_python_is_missing() -> None:
+    assert doctor.look_at_python((3, 10, 9)).state == "missing"
+
+
+@pytest.mark.parametrize(
+    ("platform", "state", "part"),
+    [
+        ("linux", "ok", "Linux"),
+        ("darwin", "note", "macOS"),
+        ("win32", "note", "Windows"),
+        ("aix", "note", "aix"),
+    ],
+)
+def test_each_system_is_told_what_it_lacks(platform: str, state: str, part: str) -> None:
+    found = doctor.look_at_system(platform)
+    assert (found.state, part in found.found) == (state, True)
+    if platform == "win32":
+        assert "Docker Desktop" in found.fix
+
+
+def test_processor_and_memory_are_told() -> None:
+    small = list(doctor.look_at_processor(frozenset({"avx512_bf16"}), memory_bytes=1 << 30))
+    assert [one.state for one in small] == ["ok", "ok", "note"]
+    assert "native on this CPU: precision auto uses it" in small[1].found
+    large = list(doctor.look_at_processor(frozenset(), memory_bytes=64 << 30))
+    assert [one.state for one in large] == ["ok", "ok", "ok"]
+    assert "fp32" in large[1].found
+    assert list(doctor.look_at_processor(frozenset(), memory_bytes=0))[2].state == "note"
+
+
+def test_missing_packages_say_which_extra_brings_them() -> None:
+    none = list(doctor.look_at_packages(lambda _name: None))
+    assert [one.state for one in none] == ["missing", "note", "note"]
+    assert '".[worker]"' in none[0].fix
+    assert '".[parquet]"' in none[2].fix
+    assert [one.state for one in doctor.look_at_packages(lambda _name: "1.0")] == ["ok", "ok", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "part"),
+    [
+        ((0, json.dumps({"version": "2.13.0", "cuda": "13.0", "gpus": ["H200"]})), "ok", "H200"),
+        ((0, json.dumps({"version": "2.13.0", "cuda": "13.0", "gpus": []})), "note", "sees no GPU"),
+        ((1, "Traceback\nImportError: libgomp"), "missing", "libgomp"),
+        ((-9, ""), "missing", "no output"),
+    ],
+)
+def test_torch_is_asked_in_a_process_of_its_own(answer: tuple[int, str], state: str, part: str) -> None:
+    asked: list[list[str]] = []
+
+    def run_program(command: object) -> tuple[int, str]:
+        assert isinstance(command, list)
+        asked.append(command)
+        return answer
+
+    found = doctor.look_at_torch(run_program)
+    assert (found.state, part in found.found) == (state, True)
+    assert asked[0][1] == "-c"
+
+
+def test_without_torch_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    found = doctor.look_at_torch(lambda _command: (1, ""))
+    assert found == Finding("accelerator", "note", "torch is not installed")
+
+
+def test_a_package_that_is_not_installed_has_no_version() -> None:
+    assert doctor.version_of("no-such-package-at-all") is None
+    assert doctor.version_of("pydantic") is not None

@@ -1,0 +1,363 @@
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import redis
+from redis.client import PubSub
+
+from model_trainer.core.contracts.base import parse_json_object
+from model_trainer.core.contracts.events import CheckpointSaved, JobStarted
+from model_trainer.core.contracts.ids import new_ulid
+from model_trainer.core.contracts.run import (
+    IdempotencyKey,
+    NewRun,
+    Outcome,
+    RunKind,
+    RunQuery,
+    RunStatus,
+    RunUpdate,
+)
+from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.infra.persistence.redis_client import RedisClient, Transaction
+from model_trainer.infra.persistence.redis_runs import IDEMPOTENCY_SECONDS, RedisRunStore
+from model_trainer.infra.persistence.run_queue import Order
+from model_trainer.infra.queue.rq_queue import RqJobQueue
+from tests.contract.run_stores import QUEUE, RQ_SETTINGS, StoreUnderTest, new_run, redis_store
+
+COMPLETED = Outcome(status=RunStatus.COMPLETED, message="Done.")
+
+
+def checkpoint(run_id: str, step: int) -> CheckpointSaved:
+    return CheckpointSaved(job_id=run_id, user_id="ada", step=step, path="p", num_bytes=1, metrics={})
+
+
+def steps(store: StoreUnderTest, run_id: str) -> list[int]:
+    stored = store.runs.events_after(run_id, after=0, limit=100)
+    return [one.event.step for one in stored if isinstance(one.event, CheckpointSaved)]
+
+
+# ---------------------------------------------------------------- keys that users know
+
+
+def test_the_documented_keys_follow_the_record(store: StoreUnderTest, client: RedisClient) -> None:
+    def projections() -> list[object]:
+        names = (
+            f"runs:status:{run_id}",
+            f"runs:msg:{run_id}",
+            f"runs:{run_id}:cancelled",
+            f"runs:hb:{run_id}",
+        )
+        return client.many([("GET", name) for name in names])
+
+    run_id = store.submit()
+    assert projections() == ["queued", "Waiting for a worker.", None, None]
+    lease = store.claim(run_id)
+    beat = store.runs.get(run_id).heartbeat_at_ms
+    assert beat is not None
+    assert projections() == ["running", "A worker started.", None, f"{beat / 1000:.3f}"]
+    store.runs.heartbeat(lease, RunUpdate(message="Step 3."))
+    store.runs.request_cancel(run_id)
+    assert projections()[:3] == ["cancelling", "Step 3.", "1"]
+    store.runs.finish(lease, Outcome(status=RunStatus.CANCELLED, message="As asked."))
+    assert projections()[:3] == ["cancelled", "As asked.", "1"]
+
+
+def test_each_event_is_announced_on_both_channels(store: StoreUnderTest, client: RedisClient) -> None:
+    run_id = new_ulid()
+    subscribe: Callable[[], PubSub] = client.connection.pubsub
+    subscription = subscribe()
+    subscription.subscribe("trainer:events", f"runs:{run_id}:events")
+    try:
+        store.runs.submit(new_run(run_id=run_id), idempotency=None)
+        heard: dict[str, object] = {}
+        while len(heard) < 2:
+            message = subscription.get_message(timeout=1.0)
+            if message is not None and message["type"] == "message":
+                heard[message["channel"]] = parse_json_object(message["data"])
+    finally:
+        subscription.close()
+    note = {"run_id": run_id, "seq": 1, "type": "trainer.job.queued.v1", "user_id": "ada"}
+    assert heard == {"trainer:events": note, f"runs:{run_id}:events": note}
+
+
+def test_the_stream_holds_each_event_under_its_number(store: StoreUnderTest, client: RedisClient) -> None:
+    run_id = store.submit()
+    store.claim(run_id)
+    entries = client.call("XRANGE", f"runs:{run_id}:stream", "-", "+")
+    assert isinstance(entries, list)
+    assert [(entry_id, fields["type"]) for entry_id, fields in entries] == [
+        ("1-0", "trainer.job.queued.v1"),
+        ("2-0", "trainer.job.started.v1"),
+    ]
+
+
+def test_events_of_a_later_version_are_passed_over(store: StoreUnderTest, client: RedisClient) -> None:
+    run_id = store.submit()
+    for seq in (2, 3, 4):
+        body = f'{{"type":"trainer.job.teleported.v{seq}"}}'
+        client.call("XADD", f"runs:{run_id}:stream", f"{seq}-0", "at_ms", 1, "type", "?", "event", body)
+    client.call("HSET", f"runs:record:{run_id}", "last_event_seq", 4)
+    store.claim(run_id)
+    (started,) = store.runs.events_after(run_id, after=1, limit=1)
+    assert (started.seq, type(started.event)) == (5, JobStarted)
+
+
+def test_texts_of_any_kind_pass_through_the_scripts(store: StoreUnderTest) -> None:
+    owner = 'a "quoted"\\ owner\n\x00/ü🙂'
+    run = new_run(user_id='u"\\', family='f"/')
+    store.runs.submit(run, idempotency=None)
+    store.claim(run.run_id, owner=owner)
+    queued, started = store.runs.events_after(run.run_id, after=0, limit=9)
+    assert queued.event.user_id == 'u"\\'
+    assert isinstance(started.event, JobStarted)
+    assert started.event.worker == store.runs.get(run.run_id).owner == owner
+
+
+# ---------------------------------------------------------------- submit
+
+
+def test_an_idempotency_key_is_kept_for_two_days_and_not_in_clear(
+    store: StoreUnderTest, client: RedisClient
+) -> None:
+    store.submit(idempotency=IdempotencyKey(key="my secret", body_sha256="b"))
+    keys = client.call("KEYS", "idempotency:*")
+    assert isinstance(keys, list)
+    assert "secret" not in keys[0]
+    ttl = client.call("TTL", keys[0])
+    assert isinstance(ttl, int)
+    assert 24 * 3600 < ttl <= IDEMPOTENCY_SECONDS
+
+
+class RacingQueue(RqJobQueue):
+    """While this queue writes to one transaction, somebody else submits under the same key."""
+
+    rival: StoreUnderTest
+    key: IdempotencyKey
+    is_first = True
+
+    def stage(self, job: Order, *, queue: str, transaction: Transaction) -> None:
+        if self.is_first:
+            self.is_first = False
+            self.rival.submit(idempotency=self.key)
+        super().stage(job, queue=queue, transaction=transaction)
+
+
+def test_who_loses_the_race_for_a_key_gets_the_winners_run(client: RedisClient) -> None:
+    queue = RacingQueue(client, RQ_SETTINGS)
+    queue.rival, queue.key = redis_store(client), IdempotencyKey(key="k", body_sha256="b")
+    run = new_run()
+    made = RedisRunStore(client, queue).submit(run, idempotency=queue.key)
+    assert made.replayed
+    assert made.record.run_id != run.run_id
+    assert queue.depth(QUEUE) == 1
+    assert client.call("EXISTS", f"runs:record:{run.run_id}") == 0
+
+
+class SlowClient(RedisClient):
+    """Before this client's first transaction begins, somebody else submits under the same key."""
+
+    rival: StoreUnderTest
+    key: IdempotencyKey
+    is_first = True
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        if self.is_first:
+            self.is_first = False
+            self.rival.submit(idempotency=self.key)
+        with super().transaction() as transaction:
+            yield transaction
+
+
+def test_a_key_that_came_into_use_between_two_looks_is_seen(client: RedisClient) -> None:
+    slow = SlowClient(client.connection)
+    slow.rival, slow.key = redis_store(client), IdempotencyKey(key="k", body_sha256="b")
+    made = RedisRunStore(slow, RqJobQueue(client, RQ_SETTINGS)).submit(new_run(), idempotency=slow.key)
+    assert made.replayed
+    assert client.call("LLEN", f"rq:queue:{QUEUE}") == 1
+
+
+# ---------------------------------------------------------------- lost replies
+
+
+class ForgetfulRedis(redis.Redis):
+    """Carries a script out, then loses the reply as often as there are losses."""
+
+    losses: list[Exception]
+
+    def execute_command(self, *args: object, **options: object) -> object:
+        execute: Callable[..., object] = super().execute_command
+        reply = execute(*args, **options)
+        if args[0] == "EVALSHA" and self.losses:
+            raise self.losses.pop()
+        return reply
+
+
+@pytest.fixture
+def forgetful(redis_url: str) -> Iterator[ForgetfulRedis]:
+    connection = ForgetfulRedis.from_url(redis_url, decode_responses=True, protocol=2)
+    assert isinstance(connection, ForgetfulRedis)
+    connection.losses = []
+    yield connection
+    connection.close()
+
+
+def test_nothing_happens_twice_when_replies_are_lost(forgetful: ForgetfulRedis) -> None:
+    store = redis_store(RedisClient(forgetful))
+    run_id = store.submit()
+
+    forgetful.losses = [redis.ConnectionError("reset")]
+    lease = store.runs.claim(run_id, epoch=0, owner="a", lease_seconds=60.0)
+    assert lease is not None
+    assert (lease.epoch, store.runs.get(run_id).attempt) == (1, 1)
+
+    forgetful.losses = [redis.ConnectionError("reset")]
+    store.runs.heartbeat(lease, RunUpdate(), (checkpoint(run_id, 1),))
+    assert steps(store, run_id) == [1]
+
+    forgetful.losses = [redis.ConnectionError("reset")]
+    store.runs.release(lease, message="Again.")
+    assert (store.runs.get(run_id).epoch, store.runs.get(run_id).status) == (2, RunStatus.QUEUED)
+
+    lease = store.claim(run_id)
+    forgetful.losses = [redis.ConnectionError("reset")]
+    record = store.runs.finish(lease, COMPLETED, (checkpoint(run_id, 2),))
+    assert record.status is RunStatus.COMPLETED
+    assert steps(store, run_id) == [1, 2]
+    assert [stored.seq for stored in store.runs.events_after(run_id, after=0, limit=99)] == list(range(1, 7))
+
+
+def test_events_sent_again_after_a_timeout_are_not_told_twice(forgetful: ForgetfulRedis) -> None:
+    """The lease keeper keeps events until it knows that they arrived, and sends them again with later ones."""
+    store = redis_store(RedisClient(forgetful))
+    lease = store.claim(store.submit())
+    told = (checkpoint(lease.run_id, 1), checkpoint(lease.run_id, 2))
+    forgetful.losses = [redis.TimeoutError("slow")]
+    with pytest.raises(AppError) as caught:
+        store.runs.heartbeat(lease, RunUpdate(), told)
+    assert caught.value.code is ErrorCode.STORE_UNAVAILABLE
+    store.runs.heartbeat(lease, RunUpdate(), (*told, checkpoint(lease.run_id, 3)))
+    assert steps(store, lease.run_id) == [1, 2, 3]
+    store.runs.heartbeat(lease, RunUpdate(), (checkpoint(lease.run_id, 1),))
+    assert steps(store, lease.run_id) == [1, 2, 3, 1]
+
+
+def test_the_last_events_sent_again_with_the_end_are_not_told_twice(forgetful: ForgetfulRedis) -> None:
+    store = redis_store(RedisClient(forgetful))
+    lease = store.claim(store.submit())
+    forgetful.losses = [redis.TimeoutError("slow")]
+    with pytest.raises(AppError):
+        store.runs.heartbeat(lease, RunUpdate(), (checkpoint(lease.run_id, 1),))
+    store.runs.finish(lease, COMPLETED, (checkpoint(lease.run_id, 1), checkpoint(lease.run_id, 2)))
+    assert steps(store, lease.run_id) == [1, 2]
+
+
+def test_events_that_did_not_arrive_are_told_when_sent_again(
+    client: RedisClient, store: StoreUnderTest
+) -> None:
+    lease = store.claim(store.submit())
+    client.call("CONFIG", "SET", "maxmemory", "1")
+    try:
+        with pytest.raises(AppError):
+            store.runs.heartbeat(lease, RunUpdate(), (checkpoint(lease.run_id, 1),))
+    finally:
+        client.call("CONFIG", "SET", "maxmemory", "0")
+    store.runs.heartbeat(lease, RunUpdate(), (checkpoint(lease.run_id, 1),))
+    assert steps(store, lease.run_id) == [1]
+
+
+def test_other_events_after_a_timeout_are_all_told(forgetful: ForgetfulRedis) -> None:
+    store = redis_store(RedisClient(forgetful))
+    lease = store.claim(store.submit())
+    forgetful.losses = [redis.TimeoutError("slow")]
+    with pytest.raises(AppError):
+        store.runs.heartbeat(lease, RunUpdate(), (checkpoint(lease.run_id, 1),))
+    store.runs.heartbeat(lease, RunUpdate(), (checkpoint(lease.run_id, 5),))
+    assert steps(store, lease.run_id) == [1, 5]
+
+
+# ---------------------------------------------------------------- damage
+
+
+def test_a_damaged_record_is_told_apart_from_a_missing_one(
+    store: StoreUnderTest, client: RedisClient
+) -> None:
+    run_id = store.submit()
+    client.call("HSET", f"runs:record:{run_id}", "spec", "{not json")
+    with pytest.raises(AppError) as caught:
+        store.runs.get(run_id)
+    assert caught.value.code is ErrorCode.INTERNAL
+    assert run_id in caught.value.message
+
+
+def test_a_damaged_record_does_not_keep_others_from_the_reaper(
+    store: StoreUnderTest, client: RedisClient
+) -> None:
+    damaged, lost = store.submit(), store.submit()
+    store.lose_worker(lost)
+    client.call("HSET", f"runs:record:{damaged}", "spec", "{not json")
+    assert store.runs.reap() == (lost,)
+
+
+def test_a_store_that_goes_away_ends_the_reapers_round(
+    client: RedisClient, forgetful: ForgetfulRedis
+) -> None:
+    store = redis_store(RedisClient(forgetful))
+    store.lose_worker(store.submit())
+    forgetful.losses = [redis.TimeoutError("slow")]
+    with pytest.raises(AppError) as caught:
+        store.runs.reap()
+    assert caught.value.code is ErrorCode.STORE_UNAVAILABLE
+
+
+def test_a_lease_that_was_renewed_meanwhile_is_left_alone(store: StoreUnderTest, client: RedisClient) -> None:
+    lease = store.claim(store.submit())
+    client.call("ZADD", "runs:leases", 0, lease.run_id)
+    assert store.runs.reap() == ()
+    assert not store.runs.flags(lease).cancel
+
+
+def test_a_run_that_somebody_claims_meanwhile_is_not_queued_again(
+    store: StoreUnderTest, client: RedisClient
+) -> None:
+    run_id = store.submit()
+    lease = store.claim(run_id)
+    client.call("ZADD", "runs:waiting", 0, run_id)
+    store.queue.remove(run_id, epoch=0, queue=QUEUE)
+    assert store.runs.reap() == ()
+    assert store.queue.depth(QUEUE) == 0
+    assert not store.runs.flags(lease).cancel
+
+
+# ---------------------------------------------------------------- lists
+
+
+def test_a_list_reads_the_shortest_index_and_on_until_it_is_full(
+    store: StoreUnderTest, client: RedisClient
+) -> None:
+    runs: list[NewRun] = []
+    for number in range(230):
+        runs.append(new_run(metadata={"parity": str(number % 2), "third": str(number % 3)}))
+        store.runs.submit(runs[-1], idempotency=None)
+    wanted = sorted(
+        (run.run_id for run in runs if run.metadata == {"parity": "0", "third": "0"}), reverse=True
+    )
+    query = RunQuery(kind=RunKind.TRAIN, limit=30, metadata={"parity": "0", "third": "0"})
+    page = store.runs.list_runs(query)
+    assert ([record.run_id for record in page.records], page.has_more) == (wanted[:30], True)
+    page = store.runs.list_runs(query.model_copy(update={"after": wanted[29]}))
+    assert ([record.run_id for record in page.records], page.has_more) == (wanted[30:], False)
+
+
+def test_two_reapers_rescue_a_run_once(store: StoreUnderTest) -> None:
+    run_id = store.submit()
+    store.lose_worker(run_id)
+    rescued: list[tuple[str, ...]] = []
+    threads = [threading.Thread(target=lambda: rescued.append(store.runs.reap())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.runs.get(run_id).epoch == 2
+    assert run_id in {touched for ids in rescued for touched in ids}

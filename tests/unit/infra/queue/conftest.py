@@ -1,0 +1,15 @@
+"""What the tests of this room share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from model_trainer.infra.persistence.redis_client import RedisClient, connect
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[RedisClient]:
+    """An empty Redis."""
+    client = connect(redis_url)
+    yield client
+    client.close()

@@ -1,0 +1,161 @@
+"""What the container files promise, read from the files alone: scripts/check_containers.sh is what needs an engine."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = ["api", "worker", "worker-short", "maintenance"]
+
+
+class Service(BaseModel):
+    """The part of a compose service that these tests read."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    image: str
+    profiles: list[str]
+    user: str
+    command: list[str]
+    init: bool
+    read_only: bool
+    cap_drop: list[str]
+    security_opt: list[str]
+    stop_grace_period: str
+    environment: dict[str, str] = {}
+    volumes: list[str] = []
+    ports: list[str] = []
+
+
+def compose_text() -> str:
+    return (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+
+
+def services() -> dict[str, Service]:
+    return TypeAdapter(dict[str, Service]).validate_python(yaml.safe_load(compose_text())["services"])
+
+
+def dockerfile() -> list[str]:
+    """Return the Dockerfile's instructions, continuation lines joined, comments left out."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    return [re.sub(r" +", " ", line) for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def last(instruction: str) -> str:
+    return [line.partition(" ")[2] for line in dockerfile() if line.startswith(f"{instruction} ")][-1]
+
+
+def test_compose_has_the_promised_services_and_no_name_of_its_own() -> None:
+    assert list(services()) == [*OURS, "redis"]
+    assert "name" not in yaml.safe_load(compose_text())
+
+
+@pytest.mark.parametrize("name", [*OURS, "redis"])
+def test_every_service_is_in_both_profiles(name: str) -> None:
+    assert services()[name].profiles == ["dev", "prod"]
+
+
+@pytest.mark.parametrize("name", [*OURS, "redis"])
+def test_every_service_is_locked_down(name: str) -> None:
+    service = services()[name]
+
+    assert service.read_only
+    assert service.init
+    assert service.cap_drop == ["ALL"]
+    assert service.security_opt == ["no-new-privileges:true"]
+    assert not re.match(r"(0|root)\b", service.user.replace("${CONTAINER_UID:-", ""))
+
+
+@pytest.mark.parametrize("name", [*OURS, "redis"])
+def test_every_service_has_a_minute_to_stop(name: str) -> None:
+    grace = services()[name].stop_grace_period
+
+    assert grace.endswith("s")
+    assert int(grace.removesuffix("s")) >= 60
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_corpora_are_mounted_read_only_and_results_on_the_host(name: str) -> None:
+    assert services()[name].volumes == [
+        "./corpus:/data/corpus:ro",
+        "./artifacts:/data/artifacts",
+        "./runs:/data/runs",
+        "./logs:/data/logs",
+        "hf_cache:/data/hf",
+    ]
+
+
+def test_only_the_api_is_published() -> None:
+    assert {name: service.ports for name, service in services().items() if service.ports} == {
+        "api": ["${API_PORT:-8000}:8000"]
+    }
+
+
+def test_redis_writes_every_order_to_disk_and_never_evicts() -> None:
+    redis = services()["redis"]
+
+    assert redis.image == "redis:7-alpine"
+    assert "--appendonly yes --appendfsync always" in " ".join(redis.command)
+    assert "--maxmemory-policy noeviction" in " ".join(redis.command)
+    assert redis.volumes == ["redis_data:/data"]
+
+
+def test_each_queue_has_a_worker_of_its_own() -> None:
+    commands = {name: service.command for name, service in services().items()}
+
+    assert commands["worker"] == ["worker", "--queue", "training"]
+    assert commands["worker-short"] == ["worker", "--queue", "short"]
+    assert commands["maintenance"] == ["maintenance"]
+    assert commands["api"][0] == "serve"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_container_values_come_from_compose_and_not_from_a_local_env_file(name: str) -> None:
+    environment = services()[name].environment
+    fixed = {key: value for key, value in environment.items() if key not in {"APP_ENV", "SECURITY__API_KEY"}}
+
+    assert "env_file" not in compose_text()
+    assert fixed["REDIS_URL"] == "redis://redis:6379/0"
+    assert fixed["APP__DATA_ROOT"] == "/data/corpus"
+    assert not [key for key, value in fixed.items() if "$" in value and key != "LOGGING__LEVEL"]
+
+
+def test_every_variable_of_the_containers_is_documented() -> None:
+    documented = set(
+        re.findall(
+            r"^#? ?([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE
+        )
+    )
+
+    assert {key for service in services().values() for key in service.environment} <= documented
+
+
+def test_the_image_runs_as_nobody_special_and_says_when_it_is_ill() -> None:
+    assert last("USER") == "1000:1000"
+    assert "/healthz" in last("HEALTHCHECK")
+    assert last("HEALTHCHECK").partition("CMD ")[2].startswith('["python"')
+
+
+def test_the_image_starts_our_program_without_a_shell_between() -> None:
+    assert last("ENTRYPOINT") == '["model-trainer"]'
+    assert last("CMD").startswith('["serve", ')
+
+
+def test_the_image_needs_no_frontend_from_a_registry() -> None:
+    assert "syntax=" not in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+
+def test_torch_is_the_cpu_build_unless_asked_for() -> None:
+    assert "ARG TORCH=cpu" in dockerfile()
+    assert any('--torch "$TORCH"' in line for line in dockerfile())
+
+
+def test_a_local_env_file_and_data_stay_out_of_the_image() -> None:
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
+
+    assert rules[0] == "*"
+    assert not [rule for rule in rules if rule.startswith(("!.env", "!corpus", "!artifacts"))]

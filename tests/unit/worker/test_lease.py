@@ -1,0 +1,125 @@
+from pathlib import Path
+
+import pytest
+
+from model_trainer.core.contracts.events import JobResumed, MetricsProgress
+from model_trainer.core.contracts.run import Phase, Progress, RunStatus
+from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.worker.event_mirror import EventMirror
+from model_trainer.worker.lease import Cancelled, HeldRun
+from tests.unit.worker.bench import Bench, wait_until
+
+
+def _held(
+    bench: Bench, tmp_path: Path, *, heartbeat_seconds: float = 0.05, most_events: int = 10_000
+) -> HeldRun:
+    return HeldRun(
+        store=bench.store,
+        lease=bench.claimed(),
+        user_id="ada",
+        heartbeat_seconds=heartbeat_seconds,
+        mirror=EventMirror(tmp_path / "events.jsonl"),
+        most_events=most_events,
+    )
+
+
+def _row(step: int, run_id: str) -> MetricsProgress:
+    return MetricsProgress(job_id=run_id, user_id="ada", step=step, metrics={"loss": 2.0}, timings={})
+
+
+def _after_a_heartbeat(bench: Bench, held: HeldRun) -> None:
+    held.advance(Progress(step=1))
+    wait_until(lambda: bench.store.get(held.run_id).progress.step == 1)
+
+
+def test_phase_progress_and_metrics_reach_the_record(bench: Bench, tmp_path: Path) -> None:
+    with _held(bench, tmp_path) as held:
+        held.enter_phase(Phase.TRAINING, "Training")
+        held.advance(Progress(step=3, total_steps=10, fraction=0.3))
+        held.set_metrics({"loss": 1.5})
+        wait_until(lambda: bench.store.get(held.run_id).progress.step == 3)
+        record = bench.store.get(held.run_id)
+        assert (record.phase, record.message, record.metrics) == (Phase.TRAINING, "Training", {"loss": 1.5})
+        assert held.current_step() == 3
+        assert held.latest_metrics() == {"loss": 1.5}
+
+
+def test_events_arrive_once_and_in_order_and_are_mirrored(bench: Bench, tmp_path: Path) -> None:
+    with _held(bench, tmp_path) as held:
+        for step in range(1, 6):
+            held.emit(_row(step, held.run_id))
+        wait_until(lambda: bench.event_types(held.run_id).count("trainer.metrics.progress.v1") == 5)
+        wait_until(lambda: (tmp_path / "events.jsonl").exists())
+    lines = (tmp_path / "events.jsonl").read_text().splitlines()
+    assert len(lines) >= 5
+    assert held.remaining_events() == ()
+
+
+def test_small_steps_of_progress_do_not_fill_the_stream(bench: Bench, tmp_path: Path) -> None:
+    with _held(bench, tmp_path) as held:
+        held.enter_phase(Phase.TRAINING, "Training")
+        held.advance(Progress(step=1, total_steps=10_000, fraction=0.0001))
+        wait_until(lambda: bench.store.get(held.run_id).progress.step == 1)
+        assert bench.event_types(held.run_id).count("trainer.job.progress.v1") == 1
+        held.advance(Progress(step=100, total_steps=10_000, fraction=0.01))
+        wait_until(lambda: bench.event_types(held.run_id).count("trainer.job.progress.v1") == 2)
+
+
+def test_a_cancel_is_seen_between_two_heartbeats(bench: Bench, tmp_path: Path) -> None:
+    with _held(bench, tmp_path, heartbeat_seconds=60) as held:
+        held.check()
+        _after_a_heartbeat(bench, held)
+        wait_until(lambda: bench.store.looks > 0)
+        bench.store.request_cancel(held.run_id)
+        wait_until(lambda: held.is_cancelled)
+        with pytest.raises(Cancelled):
+            held.report(0.5, "half")
+        with pytest.raises(Cancelled):
+            held.enter_phase(Phase.EVALUATING, "Evaluating")
+
+
+def test_a_cancel_is_seen_with_a_heartbeat(bench: Bench, tmp_path: Path) -> None:
+    held = _held(bench, tmp_path, heartbeat_seconds=0.0)
+    bench.store.request_cancel(held.run_id)
+    with held:
+        wait_until(lambda: held.is_cancelled)
+
+
+@pytest.mark.parametrize("heartbeat_seconds", [0.0, 60.0])
+def test_a_stale_owner_is_told_to_stop(bench: Bench, tmp_path: Path, heartbeat_seconds: float) -> None:
+    with _held(bench, tmp_path, heartbeat_seconds=heartbeat_seconds) as held:
+        _after_a_heartbeat(bench, held)
+        bench.store.release(held.lease, message="taken away")
+        wait_until(lambda: held.is_lost)
+        with pytest.raises(AppError) as caught:
+            held.check()
+    assert caught.value.code is ErrorCode.LEASE_LOST
+    assert bench.store.get(held.run_id).status is RunStatus.QUEUED
+
+
+def test_work_goes_on_while_the_store_is_away_and_nothing_is_lost(bench: Bench, tmp_path: Path) -> None:
+    with _held(bench, tmp_path) as held:
+        _after_a_heartbeat(bench, held)
+        bench.store.away = True
+        held.emit(_row(1, held.run_id))
+        held.report(0.25, "a quarter")
+        held.check()
+        wait_until(lambda: bench.store.refused > 2)
+        bench.store.away = False
+        wait_until(lambda: "trainer.metrics.progress.v1" in bench.event_types(held.run_id))
+        assert bench.store.get(held.run_id).progress.fraction == 0.25
+
+
+def test_when_the_buffer_is_full_rows_give_way_and_news_of_the_run_does_not(
+    bench: Bench, tmp_path: Path
+) -> None:
+    held = _held(bench, tmp_path, most_events=2)
+    for step in range(1, 5):
+        held.emit(_row(step, held.run_id))
+    held.emit(JobResumed(job_id=held.run_id, user_id="ada", step=7))
+    waiting = held.remaining_events()
+    assert [event.type for event in waiting] == [
+        "trainer.metrics.progress.v1",
+        "trainer.metrics.progress.v1",
+        "trainer.job.resumed.v1",
+    ]

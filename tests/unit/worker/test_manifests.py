@@ -1,0 +1,298 @@
+import hashlib
+import importlib.metadata
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from model_trainer.core.contracts.base import parse_json_object
+from model_trainer.core.contracts.manifest import ArtifactFile, HostFacts, Manifest, Revision
+from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.core.files import append_line
+from model_trainer.worker.manifests import (
+    append_revision,
+    git_commit,
+    host_facts,
+    library_versions,
+    read_manifest,
+    seal,
+    verify,
+)
+
+
+def _manifest() -> Manifest:
+    return Manifest(
+        kind="models",
+        item_id="item",
+        status="completed",
+        created_at="2026-01-01T00:00:00.000+00:00",
+        finished_at=None,
+        spec={"b": 1, "a": {"d": [{"z": 1, "y": 2}], "c": None}},
+        resolved={},
+        libraries={"torch": "2", "numpy": "1"},
+        seed=1,
+        git_commit=None,
+        host=HostFacts(hostname="h", platform="p", python="3", cpu="c", cpu_count=1, gpus=(), memory_bytes=1),
+        corpus=None,
+        tokenizer_id=None,
+        tokenizer_sha256=None,
+        timings_seconds={},
+        metrics={},
+        problem=None,
+        attempts=(),
+        files=(),
+    )
+
+
+def _revision(job_id: str, *files: ArtifactFile) -> Revision:
+    return Revision(
+        job="evaluate_model", job_id=job_id, created_at="2026-01-02T00:00:00.000+00:00", files=files
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "item"
+    (folder / "checkpoints" / "step-1").mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"weights" * 100)
+    (folder / "logs.jsonl").write_text('{"line": 1}\n')
+    (folder / "checkpoints" / "step-1" / "state").write_bytes(b"state")
+    return folder
+
+
+def _write_evaluation(folder: Path, job_id: str) -> None:
+    (folder / "eval" / job_id).mkdir(parents=True)
+    (folder / "eval" / job_id / "metrics.json").write_text(job_id)
+
+
+def test_sealing_accounts_for_every_file_but_the_manifest_sorted_by_path(folder: Path) -> None:
+    seal(folder, _manifest())
+    sealed = seal(folder, _manifest())
+    assert [file.path for file in sealed.files] == [
+        "checkpoints/step-1/state",
+        "logs.jsonl",
+        "model.safetensors",
+    ]
+    weights = sealed.files[2]
+    assert weights.num_bytes == 700
+    assert weights.sha256 == hashlib.sha256(b"weights" * 100).hexdigest()
+    assert read_manifest(folder) == sealed
+    assert verify(folder) == []
+
+
+def test_temporary_files_and_links_are_no_part_of_an_artifact(folder: Path) -> None:
+    (folder / ".tmp-1").write_text("half")
+    (folder / "checkpoints" / ".tmp-2").mkdir()
+    (folder / "checkpoints" / ".tmp-2" / "state").write_text("half")
+    (folder / "link").symlink_to(folder / "model.safetensors")
+    assert len(seal(folder, _manifest()).files) == 3
+
+
+def test_a_manifest_deeper_down_is_a_file_like_others(folder: Path) -> None:
+    (folder / "checkpoints" / "step-1" / "manifest.json").write_text("{}")
+    assert "checkpoints/step-1/manifest.json" in [file.path for file in seal(folder, _manifest()).files]
+
+
+def test_the_same_facts_are_the_same_bytes(folder: Path) -> None:
+    seal(folder, _manifest())
+    first = (folder / "manifest.json").read_bytes()
+    other = _manifest().model_copy(
+        update={
+            "spec": {"a": {"c": None, "d": [{"y": 2, "z": 1}]}, "b": 1},
+            "libraries": {"numpy": "1", "torch": "2"},
+        }
+    )
+    seal(folder, other)
+    assert (folder / "manifest.json").read_bytes() == first
+    assert first.endswith(b"}\n")
+    assert list(parse_json_object(first)) == sorted(parse_json_object(first))
+
+
+def _shorten(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"")
+
+
+def _flip(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"Weights" + b"weights" * 99)
+
+
+def _lengthen(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"weights" * 101)
+
+
+def _remove(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def _add(folder: Path) -> None:
+    (folder / "model.bin").touch()
+
+
+def _rewrite_logs(folder: Path) -> None:
+    (folder / "logs.jsonl").write_text('{"line": 2}\n{"line": 3}\n')
+
+
+def _cut_logs(folder: Path) -> None:
+    (folder / "logs.jsonl").write_text('{"lin')
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "why"),
+    [
+        (_shorten, "model.safetensors", "size"),
+        (_lengthen, "model.safetensors", "size"),
+        (_flip, "model.safetensors", "digest"),
+        (_remove, "model.safetensors", "missing"),
+        (_add, "model.bin", "unlisted"),
+        (_rewrite_logs, "logs.jsonl", "digest"),
+        (_cut_logs, "logs.jsonl", "size"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_named(
+    folder: Path, change: Callable[[Path], None], path: str, why: str
+) -> None:
+    seal(folder, _manifest())
+    change(folder)
+    assert [(found.path, found.why) for found in verify(folder)] == [(path, why)]
+
+
+def test_logs_may_grow_after_sealing(folder: Path) -> None:
+    seal(folder, _manifest())
+    append_line(folder / "logs.jsonl", '{"line": 2}')
+    assert verify(folder) == []
+
+
+def test_a_later_job_adds_the_files_of_its_own_folder(folder: Path) -> None:
+    sealed = seal(folder, _manifest())
+    _write_evaluation(folder, "first")
+    _write_evaluation(folder, "second")
+    revised = append_revision(folder, _revision("first"))
+    assert revised.files == sealed.files
+    assert [file.path for file in revised.revisions[0].files] == ["eval/first/metrics.json"]
+    assert [(found.path, found.why) for found in verify(folder)] == [("eval/second/metrics.json", "unlisted")]
+    append_revision(folder, _revision("second"))
+    assert [revision.job_id for revision in read_manifest(folder).revisions] == ["first", "second"]
+    assert verify(folder) == []
+
+
+def test_files_a_later_job_names_itself_are_taken(folder: Path) -> None:
+    seal(folder, _manifest())
+    named = ArtifactFile(path="model.onnx", num_bytes=3, sha256="x")
+    assert append_revision(folder, _revision("export", named)).revisions[0].files == (named,)
+
+
+def test_a_job_that_ends_twice_is_one_revision(folder: Path) -> None:
+    seal(folder, _manifest())
+    _write_evaluation(folder, "first")
+    append_revision(folder, _revision("first"))
+    (folder / "eval" / "first" / "metrics.json").write_text("again")
+    append_revision(folder, _revision("first"))
+    assert len(read_manifest(folder).revisions) == 1
+    assert verify(folder) == []
+
+
+def test_a_revision_does_not_whitewash_what_was_sealed(folder: Path) -> None:
+    seal(folder, _manifest())
+    _flip(folder)
+    append_revision(folder, _revision("first"))
+    assert [found.why for found in verify(folder)] == ["digest"]
+
+
+def test_revisions_that_arrive_together_are_all_kept(folder: Path) -> None:
+    seal(folder, _manifest())
+    ids = [f"job{number}" for number in range(12)]
+    threads = [threading.Thread(target=append_revision, args=(folder, _revision(job_id))) for job_id in ids]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(revision.job_id for revision in read_manifest(folder).revisions) == sorted(ids)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"\xff"])
+def test_a_missing_or_damaged_manifest_is_said(folder: Path, content: bytes | None) -> None:
+    if content is not None:
+        (folder / "manifest.json").write_bytes(content)
+    for act in (read_manifest, verify, lambda each: append_revision(each, _revision("x"))):
+        with pytest.raises(AppError) as caught:
+            act(folder)
+        assert caught.value.code is ErrorCode.ARTIFACT_CORRUPT
+
+
+def test_only_installed_libraries_have_a_version() -> None:
+    versions = library_versions(("pydantic", "no-such-library"))
+    assert versions == {"pydantic": importlib.metadata.version("pydantic")}
+    assert library_versions()["torch"].startswith("2.")
+
+
+class _Cuda:
+    def __init__(self, *, names: tuple[str, ...]) -> None:
+        self._names = names
+
+    def is_available(self) -> bool:
+        return bool(self._names)
+
+    def device_count(self) -> int:
+        return len(self._names)
+
+    def get_device_name(self, device: int, /) -> str:
+        return self._names[device]
+
+
+class _Torch:
+    def __init__(self, *names: str) -> None:
+        self.cuda = _Cuda(names=names)
+
+
+@pytest.mark.parametrize(
+    ("modules", "gpus"),
+    [
+        ({}, ()),
+        ({"torch": _Torch()}, ()),
+        ({"torch": _Torch("First", "Second")}, ("First", "Second")),
+        ({"torch": object()}, ()),
+    ],
+)
+def test_accelerators_are_named_when_torch_is_there_and_sees_them(
+    modules: dict[str, object], gpus: tuple[str, ...]
+) -> None:
+    assert host_facts(modules).gpus == gpus
+
+
+def test_the_host_is_described() -> None:
+    facts = host_facts()
+    assert facts.hostname
+    assert facts.python.startswith("3.")
+    assert facts.cpu_count >= 1
+    assert facts.memory_bytes > 0
+
+
+def _program(path: Path, script: str) -> str:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_the_commit_of_the_folder_is_asked_of_git(tmp_path: Path) -> None:
+    (tmp_path / "checkout").mkdir()
+    git = _program(tmp_path / "git", 'echo "$(basename "$PWD") $*"')
+    assert git_commit(tmp_path / "checkout", git=git) == "checkout rev-parse --verify HEAD"
+
+
+def test_a_checkout_without_a_commit_has_none(tmp_path: Path) -> None:
+    git = _program(tmp_path / "git", "echo HEAD; echo fatal: Needed a single revision >&2; exit 128")
+    assert git_commit(tmp_path, git=git) is None
+
+
+def test_a_folder_that_is_no_checkout_has_no_commit(tmp_path: Path) -> None:
+    assert git_commit(tmp_path) is None
+
+
+def test_a_machine_without_git_has_no_commit(tmp_path: Path) -> None:
+    assert git_commit(tmp_path, git="no-such-git") is None
+
+
+def test_a_git_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
+    git = _program(tmp_path / "git", "exec sleep 60")
+    assert git_commit(tmp_path, git=git, timeout_seconds=0.05) is None

@@ -1,0 +1,42 @@
+from pathlib import Path
+
+from model_trainer.core.contracts.base import parse_json_object
+from model_trainer.worker.series import RunSeries
+
+
+def _steps(path: Path) -> list[object]:
+    return [parse_json_object(line)["step"] for line in path.read_text().splitlines()]
+
+
+def _fill(folder: Path, steps: range) -> RunSeries:
+    series = RunSeries(folder)
+    for step in steps:
+        series.append(step=step, metrics={"loss": 1.0 / step}, timings={"step_seconds": 0.5})
+    return series
+
+
+def test_metrics_and_timings_go_to_files_of_their_own(tmp_path: Path) -> None:
+    _fill(tmp_path, range(1, 3))
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step":1,"loss":1.0}\n{"step":2,"loss":0.5}\n'
+    assert _steps(tmp_path / "timings.jsonl") == [1, 2]
+    assert "loss" not in (tmp_path / "timings.jsonl").read_text()
+
+
+def test_rewinding_drops_the_rows_that_will_be_written_again(tmp_path: Path) -> None:
+    series = _fill(tmp_path, range(1, 6))
+    series.rewind(3)
+    assert _steps(tmp_path / "metrics.jsonl") == [1, 2, 3]
+    assert _steps(tmp_path / "timings.jsonl") == [1, 2, 3]
+
+
+def test_rewinding_drops_a_torn_last_line(tmp_path: Path) -> None:
+    series = _fill(tmp_path, range(1, 3))
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step":2,"lo')
+    series.rewind(9)
+    assert _steps(tmp_path / "metrics.jsonl") == [1, 2]
+
+
+def test_rewinding_a_run_without_rows_makes_no_file(tmp_path: Path) -> None:
+    RunSeries(tmp_path).rewind(0)
+    assert list(tmp_path.iterdir()) == []

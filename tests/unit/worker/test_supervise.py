@@ -1,0 +1,140 @@
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from model_trainer.core.contracts.run import RunRecord, RunStatus
+from model_trainer.core.errors import AppError, ErrorCode, FailureClass, Reason
+from model_trainer.worker.lease import Cancelled, HeldRun
+from model_trainer.worker.supervise import Job, JobResult, supervise
+from tests.unit.worker.bench import Bench, wait_until
+
+Work = Callable[[HeldRun, RunRecord], JobResult]
+
+
+@dataclass
+class Life:
+    """One job under supervision, and what is known of it afterwards."""
+
+    bench: Bench
+    folder: Path
+    ended: list[RunRecord] = field(default_factory=list)
+
+    def of(self, work: Work) -> RunRecord:
+        run_id = self.bench.submitted()
+        self.again(run_id, work)
+        return self.bench.store.get(run_id)
+
+    def again(self, run_id: str, work: Work) -> None:
+        job = Job(
+            work=work,
+            folder=lambda _: self.folder,
+            ended=self.ended.append,
+            fallback=ErrorCode.MODEL_TRAIN_FAILED,
+        )
+        supervise(self.bench.parts, run_id=run_id, epoch=self.bench.store.get(run_id).epoch, job=job)
+
+
+@pytest.fixture
+def life(bench: Bench, tmp_path: Path) -> Life:
+    return Life(bench, tmp_path)
+
+
+def _succeed(held: HeldRun, record: RunRecord) -> JobResult:
+    return JobResult(message="Fine.", metrics={"loss": 1.0}, result={"steps": 3})
+
+
+def _raise(error: Exception) -> Work:
+    def work(held: HeldRun, record: RunRecord) -> JobResult:
+        raise error
+
+    return work
+
+
+def test_a_job_that_returns_completes_its_run(life: Life) -> None:
+    record = life.of(_succeed)
+    assert record.status is RunStatus.COMPLETED
+    assert (record.message, record.metrics, record.result) == ("Fine.", {"loss": 1.0}, {"steps": 3})
+    assert life.ended == [record]
+    assert life.bench.event_types(record.run_id)[-1] == "trainer.job.completed.v1"
+
+
+def test_log_and_events_lie_in_the_jobs_folder(life: Life) -> None:
+    record = life.of(_succeed)
+    assert (life.folder / "logs.jsonl").exists()
+    mirrored = (life.folder / "events.jsonl").read_text().splitlines()
+    assert len(mirrored) == len(life.bench.event_types(record.run_id))
+
+
+def test_a_second_delivery_does_nothing(life: Life) -> None:
+    record = life.of(_succeed)
+    life.again(record.run_id, _raise(AssertionError("must not be called")))
+    assert life.bench.store.get(record.run_id) == record
+    assert len(life.ended) == 1
+
+
+def test_a_cancelled_job_ends_cancelled(life: Life) -> None:
+    def work(held: HeldRun, record: RunRecord) -> JobResult:
+        held.set_metrics({"loss": 3.0})
+        life.bench.store.request_cancel(held.run_id)
+        wait_until(lambda: held.is_cancelled)
+        raise Cancelled
+
+    record = life.of(work)
+    assert record.status is RunStatus.CANCELLED
+    assert record.reason is Reason.USER_CANCELLED
+    assert record.metrics == {"loss": 3.0}
+    assert life.bench.event_types(record.run_id)[-1] == "trainer.job.cancelled.v1"
+
+
+def test_wrong_input_fails_the_run_with_its_problem_and_is_not_tried_again(life: Life) -> None:
+    record = life.of(_raise(AppError(ErrorCode.DATA_EMPTY, "No text there.")))
+    assert record.status is RunStatus.FAILED
+    assert (record.reason, record.failure_class) == (Reason.INVALID_DATA, FailureClass.USER_INPUT)
+    assert record.problem is not None
+    assert record.problem.message == "No text there."
+    assert life.bench.event_types(record.run_id)[-1] == "trainer.job.failed.v1"
+
+
+def test_an_unforeseen_error_fails_the_run_under_the_jobs_own_code(life: Life) -> None:
+    record = life.of(_raise(ValueError("boom")))
+    assert record.status is RunStatus.FAILED
+    assert record.problem is not None
+    assert record.problem.code is ErrorCode.MODEL_TRAIN_FAILED
+    assert record.problem.exception == "ValueError: boom"
+
+
+def test_a_passing_fault_is_tried_again_until_the_retries_are_used_up(life: Life) -> None:
+    away = _raise(AppError(ErrorCode.STORE_UNAVAILABLE, "Away."))
+    record = life.of(away)
+    assert record.status is RunStatus.QUEUED
+    retries = life.bench.parts.settings.rq.retry_max
+    for _ in range(retries):
+        life.bench.now += 3600.0
+        life.again(record.run_id, away)
+    record = life.bench.store.get(record.run_id)
+    assert record.status is RunStatus.FAILED
+    assert record.attempt == retries + 1
+    assert record.failure_class is FailureClass.TRANSIENT
+
+
+def test_a_worker_that_lost_its_lease_leaves_the_run_alone(life: Life) -> None:
+    def work(held: HeldRun, record: RunRecord) -> JobResult:
+        life.bench.store.release(held.lease, message="taken away")
+        wait_until(lambda: held.is_lost)
+        held.check()
+        raise AssertionError("check() must have raised")
+
+    record = life.of(work)
+    assert record.status is RunStatus.QUEUED
+
+
+def test_an_end_that_cannot_be_recorded_is_left_to_the_reaper(life: Life) -> None:
+    def work(held: HeldRun, record: RunRecord) -> JobResult:
+        life.bench.store.release(held.lease, message="taken away")
+        return _succeed(held, record)
+
+    record = life.of(work)
+    assert record.status is RunStatus.QUEUED
+    assert record.result == {}
