@@ -37,7 +37,7 @@ def main() -> None:
         text = Path(folder) / "corpus.txt"
         text.write_bytes(default_text(arguments.text, arguments.megabytes << 20))
         print(f"{text.stat().st_size:,} bytes, vocabulary {arguments.vocab_size}, {arguments.rounds} rounds")
-        for case in CASES:
+        for case in arguments.only or CASES:
             seconds: dict[str, list[float]] = {"direct": [], "ours": []}
             for _ in range(arguments.rounds):
                 for side in seconds:
@@ -61,6 +61,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--vocab-size", type=int, default=8000)
     parser.add_argument("--megabytes", type=int, default=4, help="of text, at most")
+    parser.add_argument("--only", nargs="+", choices=CASES)
     parser.add_argument("--measure", nargs=2, metavar=("CASE", "SIDE"), help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("src", "tests", "scripts", "benchmarks")
 PACKAGE = "src/model_trainer"
 
-SUPERVISORS = frozenset({(f"{PACKAGE}/worker_entry.py", "run_job")})
+SUPERVISORS = frozenset({(f"{PACKAGE}/worker/supervise.py", "_work")})
 """(file, function) pairs that may catch everything: what fails below them becomes a failed run, not a dead worker."""
 
 TORCH_FREE = re.compile(

@@ -427,6 +427,16 @@ def test_a_queued_run_with_a_flag_set_by_hand_is_never_started(store: StoreUnder
     assert (record.status, record.attempt, record.cancel_requested) == (RunStatus.CANCELLED, 0, True)
 
 
+def test_the_reaper_ends_a_queued_run_with_a_flag_set_by_hand(store: StoreUnderTest) -> None:
+    run_id = store.submit()
+    store.cancel_by_hand(run_id, "1")
+    assert store.runs.reap() == (run_id,)
+    record = store.runs.get(run_id)
+    assert (record.status, record.reason) == (RunStatus.CANCELLED, Reason.USER_CANCELLED)
+    assert isinstance(events(store, run_id)[-1], JobCancelled)
+    assert store.runs.reap() == ()
+
+
 def test_a_run_handed_back_while_it_is_to_be_cancelled_ends(store: StoreUnderTest) -> None:
     lease = store.claim(store.submit())
     store.runs.heartbeat(lease, RunUpdate(progress=Progress(step=4)))

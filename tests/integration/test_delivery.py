@@ -15,10 +15,12 @@ from model_trainer.core.contracts.run import RunStatus
 from model_trainer.infra.persistence.redis_client import RedisClient, connect
 from model_trainer.infra.queue.rq_queue import RqJobQueue
 from model_trainer.infra.queue.serve import QueueServer
+from model_trainer.infra.stack.embedded_redis import EmbeddedRedis
 from tests.contract.run_stores import LEASE_SECONDS, QUEUE, RQ_SETTINGS, StoreUnderTest, redis_store
 
 WORKER = Path(__file__).with_name("order_worker.py")
 StartWorker = Callable[[str], "subprocess.Popen[bytes]"]
+StartWorkerAt = Callable[[str, str], "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture
@@ -34,13 +36,18 @@ def store(client: RedisClient) -> StoreUnderTest:
 
 
 @pytest.fixture
-def start_worker(redis_url: str, tmp_path: Path) -> Iterator[StartWorker]:
+def start_worker(redis_url: str, start_worker_at: StartWorkerAt) -> StartWorker:
+    return lambda mode: start_worker_at(redis_url, mode)
+
+
+@pytest.fixture
+def start_worker_at(tmp_path: Path) -> Iterator[StartWorkerAt]:
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(mode: str) -> "subprocess.Popen[bytes]":
+    def start(url: str, mode: str) -> "subprocess.Popen[bytes]":
         source = str(Path(__file__).parents[2] / "src")
         process = subprocess.Popen(
-            [sys.executable, str(WORKER), redis_url, mode, str(tmp_path)],
+            [sys.executable, str(WORKER), url, mode, str(tmp_path)],
             env={**os.environ, "PYTHONPATH": source},
         )
         started.append(process)
@@ -52,7 +59,7 @@ def start_worker(redis_url: str, tmp_path: Path) -> Iterator[StartWorker]:
         process.wait()
 
 
-def eventually(holds: Callable[[], bool], *, seconds: float = 10.0) -> None:
+def eventually(holds: Callable[[], bool], *, seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "it never came true"
@@ -66,6 +73,13 @@ def is_alive(pid: int) -> bool:
         return False
     state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     return state not in ("Z", "X")
+
+
+def noted(folder: Path) -> str:
+    """The payload that a worker of the mode `note` was given; empty until it is written."""
+    file = folder / "payloads"
+    text = file.read_text() if file.exists() else ""
+    return text if text.endswith("\n") else ""
 
 
 def child_at_work(folder: Path) -> int:
@@ -130,15 +144,15 @@ def test_a_worker_killed_outright_takes_its_child_with_it_and_the_run_goes_on_el
     store.claim(run_id, owner=str(child), lease_seconds=LEASE_SECONDS)
     worker.kill()
     worker.wait()
-    eventually(lambda: not is_alive(child), seconds=5.0)
+    eventually(lambda: not is_alive(child))
     time.sleep(LEASE_SECONDS)
     assert store.runs.reap() == (run_id,)
     record = store.runs.get(run_id)
     assert record.status is RunStatus.QUEUED
     assert store.queue.holds(run_id, epoch=record.epoch, queue=QUEUE)
     start_worker("note")
-    eventually((tmp_path / "payloads").exists)
-    assert decode_job((tmp_path / "payloads").read_text()) == TrainModel(run_id=run_id, epoch=record.epoch)
+    eventually(lambda: noted(tmp_path) != "")
+    assert decode_job(noted(tmp_path)) == TrainModel(run_id=run_id, epoch=record.epoch)
 
 
 def test_a_stop_reaches_the_child_which_ends_its_order_well(
@@ -148,7 +162,7 @@ def test_a_stop_reaches_the_child_which_ends_its_order_well(
     worker = start_worker("yield")
     child_at_work(tmp_path)
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(timeout=20.0) == 0
+    assert worker.wait(timeout=30.0) == 0
     assert decode_job((tmp_path / "yielded").read_text()) == TrainModel(run_id=run_id, epoch=0)
 
 
@@ -158,7 +172,7 @@ def test_an_idle_worker_stops_at_once_and_says_that_it_lives_while_it_waits(
     worker = start_worker("note")
     eventually((tmp_path / "beats").exists)
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(timeout=20.0) == 0
+    assert worker.wait(timeout=30.0) == 0
 
 
 def test_a_lost_order_is_delivered_after_the_reaper_came_by(
@@ -168,8 +182,8 @@ def test_a_lost_order_is_delivered_after_the_reaper_came_by(
     client.call("LREM", f"rq:queue:{QUEUE}", 0, f"{run_id}-0")
     start_worker("note")
     assert store.runs.reap() == (run_id,)
-    eventually((tmp_path / "payloads").exists)
-    assert decode_job((tmp_path / "payloads").read_text()).run_id == run_id
+    eventually(lambda: noted(tmp_path) != "")
+    assert decode_job(noted(tmp_path)).run_id == run_id
 
 
 def test_poison_in_the_queue_does_not_keep_an_order_from_its_worker(
@@ -190,8 +204,8 @@ def test_poison_in_the_queue_does_not_keep_an_order_from_its_worker(
     client.call("RPUSH", f"rq:queue:{QUEUE}", "01ARZ3NDEKTSV4RRFFQ69G5FA3-0")
     run_id = store.submit()
     start_worker("note")
-    eventually((tmp_path / "payloads").exists)
-    assert decode_job((tmp_path / "payloads").read_text()).run_id == run_id
+    eventually(lambda: noted(tmp_path) != "")
+    assert decode_job(noted(tmp_path)).run_id == run_id
 
 
 def test_a_worker_comes_back_after_its_connection_was_cut(
@@ -203,5 +217,27 @@ def test_a_worker_comes_back_after_its_connection_was_cut(
     RqJobQueue(client, RQ_SETTINGS).enqueue(
         TrainModel(run_id="01ARZ3NDEKTSV4RRFFQ69G5FA0", epoch=0), queue=QUEUE
     )
-    eventually((tmp_path / "payloads").exists)
+    eventually(lambda: noted(tmp_path) != "")
     assert worker.poll() is None
+
+
+def test_a_child_at_work_outlives_an_absence_of_redis(tmp_path: Path, start_worker_at: StartWorkerAt) -> None:
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    with EmbeddedRedis(folder) as server:
+        url = server.url
+        client = connect(url)
+        RqJobQueue(client, RQ_SETTINGS).enqueue(
+            TrainModel(run_id="01ARZ3NDEKTSV4RRFFQ69G5FA0", epoch=0), queue=QUEUE
+        )
+        worker = start_worker_at(url, "yield")
+        child = child_at_work(tmp_path)
+        client.close()
+    beats = (tmp_path / "beats").stat().st_size
+    eventually(lambda: (tmp_path / "beats").stat().st_size >= beats + 2)  # two rounds without Redis
+    assert is_alive(child)
+    with EmbeddedRedis(folder) as server:
+        assert server.url == url
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(timeout=30.0) == 0
+    assert (tmp_path / "yielded").exists()

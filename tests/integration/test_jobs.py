@@ -122,6 +122,13 @@ def test_a_named_run_to_compare_with_must_have_an_evaluation(workshop: Workshop)
     assert _code(record) is ErrorCode.CONFLICT
 
 
+def test_a_corpus_too_small_to_split_fails_while_validating(workshop: Workshop) -> None:
+    workshop.put("one.txt", "a single line")
+    record = workshop.tokenizer(corpus_path="one.txt")
+    assert _code(record) is ErrorCode.DATA_TOO_SMALL
+    assert record.reason is Reason.INVALID_DATA
+
+
 def test_a_cancelled_training_stops_and_keeps_its_account(workshop: Workshop) -> None:
     tokenizer = workshop.tokenizer()
     run_id = workshop.submit(

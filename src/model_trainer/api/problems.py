@@ -10,8 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from model_trainer.api.middleware.request_id import current_request_id
-from model_trainer.api.schemas.problem import PROBLEM_MEDIA_TYPE, FieldProblem, ProblemDocument
-from model_trainer.core.errors import AppError, ErrorCode, FailureClass, FieldFault
+from model_trainer.api.schemas.problem import PROBLEM_MEDIA_TYPE, FieldProblem, ProblemDocument, RunProblem
+from model_trainer.core.contracts.run import Problem
+from model_trainer.core.errors import AppError, ErrorCode, FailureClass, FieldFault, failure_class_of
 from model_trainer.core.logging import get_logger
 
 RETRY_AFTER_SECONDS = 5
@@ -84,7 +85,7 @@ def status_of(code: ErrorCode) -> int:
 def problem_response(
     error: AppError, *, status: int | None = None, headers: dict[str, str] | None = None
 ) -> Response:
-    """The problem document of an error; `status` only where one code has two (a malformed request is 400)."""
+    """The answer to an error; `status` only where one code has two (a malformed request is 400)."""
     answered = status_of(error.code) if status is None else status
     document = ProblemDocument(
         title=HTTPStatus(answered).phrase,
@@ -103,6 +104,22 @@ def problem_response(
         sent["WWW-Authenticate"] = "Bearer"
     return Response(
         document.model_dump_json(), status_code=answered, headers=sent, media_type=PROBLEM_MEDIA_TYPE
+    )
+
+
+def view_problem(problem: Problem, *, request_id: str) -> RunProblem:
+    """Why a run failed, in the shape of every other error."""
+    status = status_of(problem.code)
+    return RunProblem(
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=problem.message,
+        code=problem.code,
+        message=problem.message,
+        request_id=request_id,
+        retryable=failure_class_of(problem.code) is FailureClass.TRANSIENT,
+        errors=tuple(FieldProblem(pointer=fault.pointer, message=fault.message) for fault in problem.faults),
+        exception=problem.exception,
     )
 
 

@@ -1,9 +1,18 @@
 """How every job reads a corpus first: located under the data root, scanned whole, with progress."""
 
-from model_trainer.core.contracts.corpus import CorpusDigest, EncodingErrors
+from model_trainer.core.contracts.corpus import CorpusDigest, EncodingErrors, SplitPlan
 from model_trainer.core.ports.storage import CorpusRoot, CorpusSource
-from model_trainer.engine.data.corpus import scan_corpus
+from model_trainer.engine.data.corpus import check_splits, scan_corpus
 from model_trainer.worker.lease import HeldRun
+
+
+def scan_split(
+    corpora: CorpusRoot, corpus_path: str, *, held: HeldRun, plan: SplitPlan
+) -> tuple[CorpusSource, CorpusDigest]:
+    """As scan(); raises DATA_TOO_SMALL too, when a split that is wanted would stay empty."""
+    source, digest = scan(corpora, corpus_path, held=held, encoding_errors=plan.encoding_errors)
+    check_splits(source, digest, plan=plan)
+    return source, digest
 
 
 def scan(

@@ -28,7 +28,7 @@ from model_trainer.models.family import Family
 from model_trainer.models.requirements import check_fits, check_memory
 from model_trainer.worker.account import ArtifactAccount
 from model_trainer.worker.baselines import find_baseline
-from model_trainer.worker.corpora import scan
+from model_trainer.worker.corpora import scan_split
 from model_trainer.worker.lease import Cancelled, HeldRun
 from model_trainer.worker.observer import RunObserver
 from model_trainer.worker.parts import WorkerParts
@@ -104,9 +104,7 @@ class _TrainModel:
             check_fits(family, kind)
             recipe = family.resolve(spec, machine, vocab_size=tokenizer.inspect().vocab_size)
             check_memory(family.estimate(recipe), recipe, machine)
-            source, digest = scan(
-                parts.corpora, spec.corpus_path, held=held, encoding_errors=spec.encoding_errors
-            )
+            source, digest = scan_split(parts.corpora, spec.corpus_path, held=held, plan=spec.split_plan())
         account.corpus, account.resolved = digest, as_json(recipe)
         account.tokenizer_id, account.tokenizer_sha256 = spec.tokenizer_id, tokenizer.inspect().sha256
         held.enter_phase(Phase.TOKENIZING, "Turning text into token blocks")

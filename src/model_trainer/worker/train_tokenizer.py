@@ -14,7 +14,7 @@ from model_trainer.core.ports.tokenizers import Tokenizer
 from model_trainer.engine.data.corpus import texts
 from model_trainer.tokenizers.stats import measure
 from model_trainer.worker.account import ArtifactAccount
-from model_trainer.worker.corpora import scan
+from model_trainer.worker.corpora import scan_split
 from model_trainer.worker.lease import HeldRun
 from model_trainer.worker.parts import WorkerParts
 from model_trainer.worker.supervise import Job, JobResult
@@ -71,8 +71,8 @@ class _TrainTokenizer:
     ) -> tuple[CorpusSource, CorpusDigest]:
         held.enter_phase(Phase.VALIDATING, "Reading the whole corpus once")
         with account.timed("validate"):
-            source, digest = scan(
-                self._parts.corpora, spec.corpus_path, held=held, encoding_errors=spec.encoding_errors
+            source, digest = scan_split(
+                self._parts.corpora, spec.corpus_path, held=held, plan=spec.split_plan()
             )
         account.corpus = digest
         return source, digest

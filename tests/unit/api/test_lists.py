@@ -3,6 +3,8 @@
 import pytest
 from starlette.testclient import TestClient
 
+from model_trainer.core.contracts.run import Outcome, Problem, ProblemFault, RunStatus
+from model_trainer.core.errors import ErrorCode, Reason
 from tests.unit.api.service import Service
 
 
@@ -109,3 +111,28 @@ def test_an_id_of_another_shape_never_reaches_the_store(client: TestClient) -> N
     for path in ("/runs/xyz", "/runs/01j00000000000000000000000", "/tokenizers/a:b", "/artifacts/models/*"):
         answer = client.get(path)
         assert (answer.status_code, answer.json()["code"]) == (422, "CONFIG_INVALID")
+
+
+def test_a_failed_run_shows_the_problem_that_a_refusal_would_have_shown(
+    client: TestClient, service: Service
+) -> None:
+    made = order(client)
+    problem = Problem(
+        code=ErrorCode.DATA_ENCODING_INVALID,
+        message="a.txt is not UTF-8.",
+        faults=(ProblemFault(pointer="/corpus_path", message="not UTF-8"),),
+        exception="UnicodeDecodeError: x",
+    )
+    outcome = Outcome(status=RunStatus.FAILED, message="failed", reason=Reason.INVALID_DATA, problem=problem)
+    service.runs.finish(service.claim(made), outcome)
+
+    for path in (f"/tokenizers/{made}", f"/runs/{made}"):
+        shown = client.get(path).json()
+        assert (shown["status"], shown["reason"], shown["failure_class"]) == (
+            "failed",
+            "invalid_data",
+            "USER_INPUT",
+        )
+        assert (shown["problem"]["status"], shown["problem"]["code"]) == (422, "DATA_ENCODING_INVALID")
+        assert shown["problem"]["errors"] == [{"pointer": "/corpus_path", "message": "not UTF-8"}]
+        assert shown["problem"]["request_id"] == shown["request_id"]

@@ -7,7 +7,7 @@ import pytest
 from scripts import guards
 
 SRC = "src/model_trainer/engine/training/trainer.py"
-SUPERVISOR = "src/model_trainer/worker_entry.py"
+SUPERVISOR = "src/model_trainer/worker/supervise.py"
 
 BROKEN = [
     ("no_type_ignore", SRC, "x = f()  # type: ignore[arg-type]\n"),
@@ -85,7 +85,7 @@ KEPT = [
     ),
     (SRC, "try:\n    f()\nexcept (OSError, ValueError):\n    g()\n"),
     (SRC, "with contextlib.suppress(FileNotFoundError):\n    f()\n"),
-    (SUPERVISOR, "def run_job():\n    try:\n        f()\n    except Exception:\n        g()\n"),
+    (SUPERVISOR, "def _work():\n    try:\n        f()\n    except Exception:\n        g()\n"),
     ("tests/unit/test_x.py", "try:\n    f()\nexcept Exception:\n    g()\n"),
     ("src/model_trainer/core/config/settings.py", "import os\nx = os.environ['HOME']\n"),
     (SRC, "import os\nos.environ['OMP_NUM_THREADS'] = '1'\n"),

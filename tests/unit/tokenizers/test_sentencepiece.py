@@ -50,7 +50,7 @@ def test_unigram_pieces_are_the_librarys_own_but_for_ties(
     ours = TOKENIZER.backend().load(tmp_path)
     lines = TEXT.splitlines(keepends=True)
     different = [line for line in lines if ours.encode(line) != library.encode(line)]
-    assert len(different) <= 0.005 * len(lines)
+    assert len(different) <= 0.01 * len(lines)
     for line in different:
         scores = [sum(map(library.get_score, ids)) for ids in (ours.encode(line), library.encode(line))]
         assert scores[0] == pytest.approx(scores[1], rel=1e-5), line

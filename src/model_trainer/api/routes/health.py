@@ -89,5 +89,5 @@ class HealthRoutes:
 
 
 def _not_ready(faults: list[FieldFault]) -> AppError:
-    missing = "; ".join(fault.message for fault in faults)
+    missing = "; ".join(fault.message.rstrip(".") for fault in faults)
     return AppError(ErrorCode.SERVICE_UNAVAILABLE, f"Not ready: {missing}.", faults=faults)

@@ -31,3 +31,10 @@ class ProblemDocument(Contract):
     retryable: bool
     """Whether the same request may succeed later."""
     errors: tuple[FieldProblem, ...] = ()
+
+
+class RunProblem(ProblemDocument):
+    """Why a run failed: the same document, as it would have been answered had it been known at once."""
+
+    exception: str | None
+    """Type and text of the last exception, when it was nothing that the service foresaw."""

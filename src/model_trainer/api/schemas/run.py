@@ -4,12 +4,13 @@ import time
 from datetime import UTC, datetime
 from typing import assert_never
 
+from model_trainer.api.problems import view_problem
 from model_trainer.api.schemas.page import Page, first_and_last
+from model_trainer.api.schemas.problem import RunProblem
 from model_trainer.core.contracts.base import Contract, JsonObject
 from model_trainer.core.contracts.run import (
     Attempt,
     Phase,
-    Problem,
     Progress,
     RunKind,
     RunPage,
@@ -40,7 +41,7 @@ class RunView(Contract):
     """What the finished run says."""
     reason: Reason | None
     failure_class: FailureClass | None
-    problem: Problem | None
+    problem: RunProblem | None
     """Why it failed: code, message, wrong fields."""
     cancel_requested: bool
     attempt: int
@@ -76,7 +77,7 @@ def view_run(record: RunRecord) -> RunView:
         result=record.result,
         reason=record.reason,
         failure_class=record.failure_class,
-        problem=record.problem,
+        problem=problem_of(record),
         cancel_requested=record.cancel_requested,
         attempt=record.attempt,
         attempts=record.attempts,
@@ -127,6 +128,13 @@ def run_links(record: RunRecord) -> dict[str, str]:
             return {**links, "parent": parent, "eval": f"{parent}/eval", "artifact": artifact}
         case _:
             assert_never(record.kind)
+
+
+def problem_of(record: RunRecord) -> RunProblem | None:
+    """Why it failed, if it did."""
+    if record.problem is None:
+        return None
+    return view_problem(record.problem, request_id=record.request_id)
 
 
 def at(milliseconds: int) -> datetime:

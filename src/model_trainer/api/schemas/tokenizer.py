@@ -3,9 +3,10 @@
 from datetime import datetime
 
 from model_trainer.api.schemas.page import Page, first_and_last
-from model_trainer.api.schemas.run import at, at_or_none, heartbeat_age
+from model_trainer.api.schemas.problem import RunProblem
+from model_trainer.api.schemas.run import at, at_or_none, heartbeat_age, problem_of
 from model_trainer.core.contracts.base import Contract, JsonObject
-from model_trainer.core.contracts.run import Phase, Problem, Progress, RunPage, RunRecord, RunStatus
+from model_trainer.core.contracts.run import Phase, Progress, RunPage, RunRecord, RunStatus
 from model_trainer.core.errors import FailureClass, Reason
 
 
@@ -27,7 +28,7 @@ class TokenizerView(Contract):
     result: JsonObject
     reason: Reason | None
     failure_class: FailureClass | None
-    problem: Problem | None
+    problem: RunProblem | None
     user_id: str | None
     metadata: dict[str, str]
     request_id: str
@@ -54,7 +55,7 @@ def view_tokenizer(record: RunRecord) -> TokenizerView:
         result=record.result,
         reason=record.reason,
         failure_class=record.failure_class,
-        problem=record.problem,
+        problem=problem_of(record),
         user_id=record.user_id,
         metadata=record.metadata,
         request_id=record.request_id,

@@ -2,6 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +42,8 @@ class CpuDevice:
                 return Autocast("cpu", torch.bfloat16)
             case "fp16":
                 raise AppError(ErrorCode.CONFIG_INVALID, "fp16 needs CUDA: ask for fp32 or bf16 on the CPU.")
+            case _:
+                assert_never(precision)
 
     def synchronize(self) -> None:
         """Nothing is queued on a CPU."""

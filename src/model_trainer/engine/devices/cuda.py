@@ -27,11 +27,7 @@ def is_cuda_build() -> bool:
 
 def list_cuda() -> list[CudaFacts]:
     """All CUDA devices; none where torch was built without CUDA or the driver finds no card."""
-    if not torch.cuda.is_available():
-        return []
-    return [
-        _facts(index) for index in range(torch.cuda.device_count())
-    ]  # pragma: no cover - needs an accelerator
+    return _ask_driver() if torch.cuda.is_available() else []
 
 
 def largest_cuda(devices: Callable[[], Iterable[CudaFacts]] = list_cuda) -> CudaFacts | None:
@@ -94,6 +90,6 @@ class CudaDevice:  # pragma: no cover - needs an accelerator
         torch.cuda.set_rng_state(state["cuda"], self._device)
 
 
-def _facts(index: int) -> CudaFacts:  # pragma: no cover - needs an accelerator
-    properties = torch.cuda.get_device_properties(index)
-    return CudaFacts(index=index, name=properties.name, memory_bytes=properties.total_memory)
+def _ask_driver() -> list[CudaFacts]:  # pragma: no cover - needs an accelerator
+    cards = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return [CudaFacts(index, card.name, card.total_memory) for index, card in enumerate(cards)]

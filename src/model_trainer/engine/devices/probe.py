@@ -1,5 +1,7 @@
 """What this machine has, and the device a recipe asks for."""
 
+from typing import assert_never
+
 import torch
 
 from model_trainer.core.compute.machine import (
@@ -43,6 +45,8 @@ def select_device(name: DeviceName) -> Device:
                     "This worker has no CUDA device. Run the job on one that has, or ask for device cpu.",
                 )
             return CudaDevice(largest.index)  # pragma: no cover - needs an accelerator
+        case _:
+            assert_never(name)
 
 
 def set_threads(num_threads: int) -> None:

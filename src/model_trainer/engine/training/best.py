@@ -34,6 +34,19 @@ class BestSoFar:
         )
         return is_best
 
+    def replace(self, metrics: dict[str, float], *, step: int) -> None:
+        """The weights of the best evaluation are lost: those of this one stand in."""
+        before = self.state
+        self.state = BestState(
+            step=step,
+            value=metrics[self._rule.metric],
+            metrics=metrics,
+            reference=before.reference,
+            num_evaluations=before.num_evaluations,
+            num_without_improvement=before.num_without_improvement,
+            stopped_early=before.stopped_early,
+        )
+
 
 def _better(value: float, than: float | None, *, by: float, mode: Literal["min", "max"]) -> bool:
     if than is None:

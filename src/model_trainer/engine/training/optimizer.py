@@ -1,7 +1,7 @@
 """Several torch optimizers that step as one, with a state of named tensors that survives a checkpoint bit for bit."""
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol, runtime_checkable
+from typing import Protocol, assert_never, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -139,6 +139,8 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> CombinedOptimizer:
             others = {name: p for name, p in parameters.items() if name not in matrices}
             moved = [_muon(matrices, recipe)] if matrices else []
             return CombinedOptimizer([*moved, *_adamw(others, recipe)])
+        case _:
+            assert_never(recipe.optimizer)
 
 
 def _muon(matrices: Named, recipe: Recipe) -> Part:
@@ -182,13 +184,11 @@ def _one_sgd(parameters: Named, recipe: Recipe) -> TorchOptimizer:
     return torch.optim.SGD(list(parameters.values()), lr=recipe.learning_rate, momentum=recipe.momentum)
 
 
-def _by_decay(kind: str, parameters: Named, recipe: Recipe) -> Iterator[tuple[str, Named, float]]:
+def _by_decay(kind: str, parameters: Named, recipe: Recipe) -> list[tuple[str, Named, float]]:
     matrices = {name: p for name, p in parameters.items() if p.ndim >= 2}
     vectors = {name: p for name, p in parameters.items() if p.ndim < 2}
-    if matrices:
-        yield f"{kind}_matrices", matrices, recipe.weight_decay
-    if vectors:
-        yield f"{kind}_vectors", vectors, 0.0
+    parts = [(f"{kind}_matrices", matrices, recipe.weight_decay), (f"{kind}_vectors", vectors, 0.0)]
+    return [part for part in parts if part[1]]
 
 
 def _state_of(part: Part, parameter: nn.Parameter) -> dict[str, Tensor]:

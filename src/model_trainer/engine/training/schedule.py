@@ -1,6 +1,7 @@
 """The learning rate over a run: a pure function of the step, so that resuming needs no state for it."""
 
 import math
+from typing import assert_never
 
 from model_trainer.core.contracts.training import Recipe
 
@@ -29,6 +30,8 @@ def _decayed(step: int, *, total_steps: int, recipe: Recipe) -> float:
         case "warmup_stable_decay":
             stable_steps = total_steps - round(recipe.decay_fraction * total_steps)
             return _share(step, first=max(recipe.warmup_steps, stable_steps), end=total_steps)
+        case _:
+            assert_never(recipe.schedule)
 
 
 def _share(step: int, *, first: int, end: int) -> float:

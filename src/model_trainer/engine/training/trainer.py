@@ -186,7 +186,9 @@ class _Training:
         if not self._recipe.checkpoint.keep_best or best is None or best == self._step:
             return
         snapshot = self._verified(best)
-        if snapshot is not None:
+        if snapshot is None:
+            self._best.replace(_validation(self._metrics), step=self._step)
+        else:
             _copy_into(self._model, snapshot.model)
 
     def result(self, stopped: StopReason | None) -> FitResult:
@@ -253,8 +255,6 @@ class _Training:
             snapshot = self._checkpoints.load(step)
             _check_same_run(snapshot, recipe_sha256=self._recipe_sha256, total_steps=self._total_steps)
         except AppError as error:
-            if error.code is not ErrorCode.CHECKPOINT_INVALID:
-                raise
             self._observer.checkpoint_rejected(path=self._checkpoints.path_of(step), why=error.message)
             return None
         return snapshot
@@ -270,6 +270,12 @@ class _Training:
         self._best.state = state.best
         self._metrics = dict(state.metrics)
         self._step = self._timed_from = state.step
+
+
+def _validation(row: Mapping[str, float]) -> dict[str, float]:
+    """The evaluation inside a row, under its own names."""
+    prefix = "validation_"
+    return {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix)}
 
 
 def _check_same_run(snapshot: Snapshot, *, recipe_sha256: str, total_steps: int) -> None:

@@ -129,8 +129,10 @@ class MemoryRunStore:
     def request_cancel(self, run_id: str) -> RunRecord:
         """See RunStore."""
         with self._change(run_id) as run:
+            waited = run.record.status is RunStatus.QUEUED
             run.request_cancel()
-            self._queue.remove(run_id, epoch=run.record.epoch, queue=run.record.queue)
+            if waited:
+                self._queue.remove(run_id, epoch=run.record.epoch, queue=run.record.queue)
             return run.record
 
     def reap(self) -> tuple[str, ...]:

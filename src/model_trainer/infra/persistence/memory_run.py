@@ -185,6 +185,13 @@ class MemoryRun:
 
     def reap(self) -> bool:
         """As reap.lua; whether there was something to do."""
+        if (
+            self.record.status is RunStatus.QUEUED
+            and self._cancel_wanted
+            and self.not_before_ms <= self.now_ms
+        ):
+            self._finish_cancelled()
+            return True
         if self.record.status not in ACTIVE or self.record.lease_until_ms > self.now_ms:
             return False
         self._end_attempt(LOST_WORKER)

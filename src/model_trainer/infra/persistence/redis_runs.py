@@ -189,7 +189,7 @@ class RedisRunStore:
         out_of_time = strings.validate_python(self._client.call("ZRANGEBYSCORE", "runs:leases", 0, now))
         due = strings.validate_python(self._client.call("ZRANGEBYSCORE", "runs:waiting", 0, now))
         rescued = [run_id for run_id in out_of_time if self._spared(run_id, self._reap_one)]
-        forgotten = [run_id for run_id in due if self._spared(run_id, self._queue_when_forgotten)]
+        forgotten = [run_id for run_id in due if self._spared(run_id, self._care_for_waiting)]
         return (*rescued, *forgotten)
 
     def events_after(self, run_id: str, *, after: int, limit: int) -> tuple[StoredEvent, ...]:
@@ -288,13 +288,15 @@ class RedisRunStore:
         if reply[0] == "nothing":
             return False
         record = record_of(pairs(reply[1:]))
-        log.warning("lost_run_reaped", run_id=run_id, status=reply[0], attempt=record.attempt)
+        log.warning("run_reaped", run_id=run_id, status=reply[0], attempt=record.attempt)
         if record.status is RunStatus.QUEUED:
             self._enqueue(record)
         return True
 
-    def _queue_when_forgotten(self, run_id: str) -> bool:
-        """Queues a run that is due and in no queue: its turn has come, or its order was lost."""
+    def _care_for_waiting(self, run_id: str) -> bool:
+        """Ends a run cancelled by hand; queues one that is due and in no queue: its turn has come, or its order was lost."""
+        if self._reap_one(run_id):
+            return True
         record = self.get(run_id)
         if record.status is not RunStatus.QUEUED:
             return False

@@ -69,16 +69,15 @@ def _unigram(texts: list[str], scores: dict[int, float]) -> JsonObject:
 
 def _bpe(texts: list[str], scores: dict[int, float]) -> JsonObject:
     """Every way to put a piece together from two others is a merge, in the order in which pieces were learnt."""
-    ids = {texts[one]: one for one in scores}
+    learnt = {texts[one] for one in scores}
     merges: list[JsonValue] = []
     for one in sorted(scores, key=scores.__getitem__, reverse=True):
         text = texts[one]
-        pairs = [
-            (ids[left], ids[right])
+        merges += [
+            [left, right]
             for cut in range(1, len(text))
-            if (left := text[:cut]) in ids and (right := text[cut:]) in ids
+            if (left := text[:cut]) in learnt and (right := text[cut:]) in learnt
         ]
-        merges += [[texts[left_id], texts[right_id]] for left_id, right_id in pairs]
     vocab: dict[str, JsonValue] = {text: one for one, text in enumerate(texts)}
     return {
         "type": "BPE",

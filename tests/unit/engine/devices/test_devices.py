@@ -6,7 +6,7 @@ from torch import nn
 
 from model_trainer.core.compute.machine import usable_cpus
 from model_trainer.core.errors import AppError, ErrorCode
-from model_trainer.engine.devices import probe_machine, select_device, set_threads
+from model_trainer.engine.devices import is_cuda_build, probe_machine, select_device, set_threads
 from model_trainer.engine.devices.cpu import CpuDevice
 from model_trainer.engine.devices.cuda import CudaFacts, largest_cuda, list_cuda
 
@@ -78,6 +78,10 @@ def test_cuda_is_refused_where_there_is_none() -> None:
     with pytest.raises(AppError) as caught:
         select_device("cuda")
     assert caught.value.code is ErrorCode.DEVICE_UNAVAILABLE
+
+
+def test_a_build_without_cuda_need_not_ask_a_driver() -> None:
+    assert is_cuda_build() or not list_cuda()
 
 
 def test_threads_are_set_for_the_whole_process() -> None:

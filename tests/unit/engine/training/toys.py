@@ -68,7 +68,7 @@ class ToyModel(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         hidden = nn.functional.dropout(torch.tanh(self.hidden(x)), 0.2, training=self.training)
         if self.training:
-            self.seen += 1
+            self.get_buffer("seen").add_(1)
         out: Tensor = self.head(hidden)
         return out
 

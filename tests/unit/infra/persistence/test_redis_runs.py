@@ -330,6 +330,23 @@ def test_a_run_that_somebody_claims_meanwhile_is_not_queued_again(
     assert not store.runs.flags(lease).cancel
 
 
+@pytest.mark.parametrize("end", ["completed", "cancelled while queued", "given up"])
+def test_a_run_that_has_ended_is_nobodys_business_any_more(
+    store: StoreUnderTest, client: RedisClient, end: str
+) -> None:
+    run_id = store.submit()
+    if end == "completed":
+        store.runs.finish(store.claim(run_id), COMPLETED)
+    elif end == "cancelled while queued":
+        store.runs.request_cancel(run_id)
+    else:
+        for _ in range(3):
+            store.lose_worker(run_id)
+            store.runs.reap()
+    assert store.runs.get(run_id).status.is_terminal
+    assert client.many([("ZCARD", "runs:waiting"), ("ZCARD", "runs:leases")]) == [0, 0]
+
+
 # ---------------------------------------------------------------- lists
 
 

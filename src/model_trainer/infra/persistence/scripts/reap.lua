@@ -1,4 +1,8 @@
--- One run whose lease may have run out. ARGV: id, crashes that end it, problem, message of the rescue, of the end
+-- One run whose lease may have run out, or that waits and was cancelled by hand. ARGV: id, crashes that end it, problem, message of the rescue, of the end
+if get('status') == 'queued' and cancel_wanted() then
+  finish_cancelled()
+  return answer('cancelled')
+end
 if not is_active() or number('lease_until_ms') > now then return {'nothing'} end
 end_attempt(ARGV[3])
 if cancel_wanted() then

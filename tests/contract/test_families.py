@@ -1,0 +1,270 @@
+"""What every family must keep, found by the registry: a new family is held to all of it by existing."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from model_trainer.core.compute.machine import Machine
+from model_trainer.core.contracts.base import JsonObject, dump_json
+from model_trainer.core.contracts.run import Progress
+from model_trainer.core.contracts.training import CheckpointSpec, Recipe, TrainSpec
+from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.engine.data.token_splits import SplitWriter, TokenSplit
+from model_trainer.engine.devices import select_device
+from model_trainer.engine.protocols import LanguageModel, StopReason
+from model_trainer.engine.tasks.language_modelling import LanguageModellingTask
+from model_trainer.engine.training.checkpoint import CheckpointFolder
+from model_trainer.engine.training.seed import seed_everything
+from model_trainer.engine.training.trainer import fit
+from model_trainer.models.family import Family
+from model_trainer.registry import Registry
+
+FAMILIES = Registry.discover().families()
+MACHINE = Machine(cpu_count=1, memory_bytes=2**33, native_bf16=False, cuda_memory_bytes=0)
+SMALL: dict[str, JsonObject] = {
+    "gpt2": {"n_layer": 2, "n_head": 2, "n_embd": 32},
+    "char_lstm": {"num_layers": 2, "hidden_size": 32, "embedding_size": 16},
+}
+"""Sizes that train in a moment; a family without an entry is tried at its default size."""
+VOCAB = 12
+
+pytestmark = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def spec_of(family: Family, **asked: object) -> TrainSpec:
+    body: dict[str, object] = {
+        "model_family": family.name,
+        "corpus_path": "text",
+        "tokenizer_id": "01JCB0A8N7Q4T2V5W6X9Y0Z1AB",
+        "max_seq_len": 16,
+        "batch_size": 4,
+        "dropout": 0.1,
+        "max_steps": 20,
+        "log_every_steps": 1,
+        "eval_every_steps": 7,
+        "checkpoint": CheckpointSpec(every_steps=6, keep_last=1),
+        "device": "cpu",
+    }
+    return family.spec.model_validate(body | dict(SMALL.get(family.name, {})) | asked)
+
+
+def recipe_of(family: Family, **asked: object) -> Recipe:
+    return family.resolve(spec_of(family, **asked), MACHINE, vocab_size=VOCAB)
+
+
+def split(path: Path, num_tokens: int) -> TokenSplit:
+    """A text with a rule to be learnt: each token follows from the one before, but for every fifth."""
+    generator = torch.Generator().manual_seed(num_tokens)
+    noise = torch.randint(0, VOCAB, (num_tokens,), generator=generator).tolist()
+    ids = [0]
+    for place in range(1, num_tokens):
+        ids.append(noise[place] if place % 5 == 0 else (ids[-1] * 5 + 3) % VOCAB)
+    with path.open("wb") as file:
+        writer = SplitWriter(file, token_type="uint16", end_of_text_id=None)
+        writer.add("x" * num_tokens, ids, continues=False)
+        return TokenSplit(path=path, token_type="uint16", end_of_text_id=None, facts=writer.facts())
+
+
+class Witness:
+    """Keeps the rows; stops after some steps if told to."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.stop_after = stop_after
+        self.steps = 0
+        self.rows: list[tuple[int, dict[str, float]]] = []
+        self.num_parameters = 0
+        self.resumed_at = 0
+
+    def stop_requested(self) -> StopReason | None:
+        return StopReason.CANCEL if self.steps == self.stop_after else None
+
+    def configured(self, *, total_steps: int, num_parameters: int, tokens_per_step: int) -> None:
+        self.num_parameters = num_parameters
+
+    def resumed(self, *, step: int) -> None:
+        self.resumed_at = step
+
+    def stepped(self, progress: Progress) -> None:
+        self.steps = progress.step
+
+    def logged(self, *, step: int, metrics: dict[str, float], timings: dict[str, float]) -> None:
+        self.rows.append((step, dict(metrics)))
+
+    def checkpoint_saved(self, *, step: int, path: Path, num_bytes: int, metrics: dict[str, float]) -> None:
+        assert num_bytes > 0
+
+    def checkpoint_rejected(self, *, path: Path, why: str) -> None:
+        pytest.fail(why)
+
+
+def train(family: Family, recipe: Recipe, folder: Path, checkpoints: str, witness: Witness) -> LanguageModel:
+    seed_everything(recipe.seed)
+    model = family.backend().build(recipe)
+    device = select_device("cpu")
+    with LanguageModellingTask(
+        train=split(folder / "train.bin", 3000),
+        validation=split(folder / "validation.bin", 200),
+        recipe=recipe,
+        device=device,
+    ) as task:
+        fit(
+            model=model,
+            task=task,
+            recipe=recipe,
+            device=device,
+            checkpoints=folder / checkpoints,
+            observer=witness,
+        )
+    return model
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+
+def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_a_request_survives_the_way_through_json(family: Family) -> None:
+    asked = spec_of(family, metadata={"a": "b"})
+    assert family.spec.model_validate_json(asked.model_dump_json()) == asked
+
+
+def test_the_example_is_a_valid_request_for_this_family(family: Family) -> None:
+    example = family.spec.model_validate_json(dump_json(family.example()))
+    assert example.model_family == family.name
+    assert family.resolve(example, MACHINE, vocab_size=VOCAB).model_family == family.name
+
+
+def test_a_family_introduces_itself(family: Family) -> None:
+    assert FAMILIES[family.name] is family
+    assert family.title
+    assert set(family.supported_tokenizers()) <= set(Registry.discover().tokenizers())
+
+
+def test_the_recipe_is_a_function_of_request_and_machine_and_survives_json(family: Family) -> None:
+    recipe = recipe_of(family)
+    assert recipe_of(family) == recipe
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+    assert (recipe.num_epochs is None) != (recipe.max_steps is None)
+
+
+def test_the_recipe_without_any_wish_is_complete(family: Family) -> None:
+    bare = family.spec.model_validate(
+        {"model_family": family.name, "corpus_path": "text", "tokenizer_id": "01JCB0A8N7Q4T2V5W6X9Y0Z1AB"}
+    )
+    recipe = family.resolve(bare, MACHINE, vocab_size=VOCAB)
+    assert (recipe.num_epochs is None) != (recipe.max_steps is None)
+    assert family.estimate(recipe).total() > 0
+
+
+def test_a_device_that_is_not_there_is_refused(family: Family) -> None:
+    with pytest.raises(AppError) as caught:
+        recipe_of(family, device="cuda")
+    assert caught.value.code is ErrorCode.DEVICE_UNAVAILABLE
+
+
+def test_the_estimate_counts_parameters_exactly(family: Family) -> None:
+    recipe = recipe_of(family)
+    model = family.backend().build(recipe)
+    estimate = family.estimate(recipe)
+    assert estimate.num_parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert estimate.weights == sum(
+        parameter.numel() * parameter.element_size() for parameter in model.parameters()
+    )
+
+
+def test_logits_are_of_the_next_token_and_finite(family: Family) -> None:
+    model = family.backend().build(recipe_of(family)).eval()
+    tokens_BT = torch.randint(0, VOCAB, (2, 16))
+    with torch.no_grad():
+        logits_BTV, carry = model.next_token_logits(tokens_BT, ())
+        again_BTV, _ = model.next_token_logits(tokens_BT, carry)
+    assert logits_BTV.shape == again_BTV.shape == (2, 16, VOCAB)
+    assert bool(torch.isfinite(logits_BTV).all())
+
+
+def test_the_same_seed_makes_the_same_network(family: Family) -> None:
+    networks = []
+    for _ in range(2):
+        seed_everything(5)
+        networks.append(weights(family.backend().build(recipe_of(family))))
+    assert same(*networks)
+
+
+def test_the_loss_falls_within_twenty_steps(family: Family, tmp_path: Path) -> None:
+    witness = Witness()
+    at_once: dict[str, object] = {
+        "dropout": 0.0,
+        "optimizer": {"name": "adamw", "learning_rate": 0.01},
+        "schedule": {"name": "constant", "warmup_steps": 0},
+    }
+    train(family, recipe_of(family, **at_once), tmp_path, "checkpoints", witness)
+    losses = [row["loss"] for _, row in witness.rows if "loss" in row]
+    assert len(losses) == 20
+    assert losses[0] == pytest.approx(math.log(VOCAB), abs=0.3)
+    assert sum(losses[-3:]) / 3 < losses[0] - 0.15
+
+
+@pytest.mark.parametrize("stop_after", [6, 11])
+def test_an_interrupted_run_ends_bitwise_like_one_that_was_not(
+    family: Family, tmp_path: Path, stop_after: int
+) -> None:
+    recipe = recipe_of(family)
+    straight, first, second = Witness(), Witness(stop_after), Witness()
+    expected = train(family, recipe, tmp_path, "straight", straight)
+    train(family, recipe, tmp_path, "resumed", first)
+    result = train(family, recipe, tmp_path, "resumed", second)
+    # Besides the interval of 6, the best evaluation (step 7) has a checkpoint.
+    assert second.resumed_at == (6 if stop_after == 6 else 7)
+    assert same(weights(result), weights(expected))
+    assert [row for row in first.rows if row[0] <= second.resumed_at] + second.rows == straight.rows
+    ours, theirs = (CheckpointFolder(tmp_path / name).load(20) for name in ("resumed", "straight"))
+    assert ours.state == theirs.state
+    assert same(ours.training, theirs.training)
+
+
+def test_what_is_loaded_is_what_was_saved(family: Family, tmp_path: Path) -> None:
+    recipe = recipe_of(family)
+    seed_everything(3)
+    model = family.backend().build(recipe)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter)
+    family.backend().save(model, recipe, tmp_path, end_of_text_id=None)
+    assert (tmp_path / "config.json").exists()
+    loaded = family.backend().load(recipe, tmp_path)
+    assert same(weights(loaded), weights(model))
+    tokens_BT = torch.randint(0, VOCAB, (2, 16))
+    with torch.no_grad():
+        left, right = (network.eval().next_token_logits(tokens_BT, ())[0] for network in (model, loaded))
+    assert torch.equal(left, right)
+
+
+def test_saving_twice_gives_the_same_bytes(family: Family, tmp_path: Path) -> None:
+    recipe = recipe_of(family)
+    model = family.backend().build(recipe)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        family.backend().save(model, recipe, tmp_path / name, end_of_text_id=1)
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_muon_moves_matrices_only(family: Family) -> None:
+    model = family.backend().build(recipe_of(family))
+    moved = [parameter for name, parameter in model.named_parameters() if model.is_matrix_parameter(name)]
+    assert moved
+    assert all(parameter.ndim == 2 for parameter in moved)

@@ -1,0 +1,204 @@
+import errno
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.engine.training.checkpoint import CheckpointFolder, Snapshot
+from model_trainer.engine.training.state import (
+    BestState,
+    LossScaleState,
+    TrainingState,
+    WindowState,
+    recipe_digest,
+)
+from tests.unit.engine.training.toys import toy_recipe
+
+
+def snapshot(step: int = 3) -> Snapshot:
+    state = TrainingState(
+        schema_version=1,
+        recipe_sha256="00",
+        torch_version="2.13.0",
+        step=step,
+        total_steps=10,
+        batch_size=2,
+        gradient_accumulation_steps=1,
+        window=WindowState(loss_sum=0.1 + 0.2, norm_sum=1 / 3, num_steps=2, num_norms=2),
+        best=BestState(step=2, value=0.7, metrics={"loss": 0.7}),
+        loss_scale=LossScaleState(),
+        metrics={"loss": 1e-300},
+    )
+    model = {"weight": torch.arange(6.0).reshape(2, 3).t(), "seen": torch.tensor(4)}
+    return Snapshot(state=state, model=model, training={"rng/cpu": torch.get_rng_state()})
+
+
+def test_what_is_loaded_is_bitwise_what_was_saved(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path / "checkpoints")
+    saved = folder.save(snapshot())
+    loaded = folder.load(3)
+    assert loaded.state == snapshot().state
+    assert torch.equal(loaded.model["weight"], snapshot().model["weight"])
+    assert torch.equal(loaded.training["rng/cpu"], torch.get_rng_state())
+    files = sorted(path.name for path in saved.path.iterdir())
+    assert files == ["manifest.json", "model.safetensors", "state.json", "training.safetensors"]
+    assert saved.num_bytes == sum(
+        path.stat().st_size for path in saved.path.iterdir() if "manifest" not in path.name
+    )
+    assert folder.steps() == [3]
+
+
+def test_a_folder_that_is_not_there_has_no_checkpoints(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path / "nothing")
+    folder.sweep()
+    assert folder.steps() == []
+
+
+def flip(path: Path) -> None:
+    data = bytearray((path / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (path / "model.safetensors").write_bytes(data)
+
+
+def truncate(path: Path) -> None:
+    data = (path / "training.safetensors").read_bytes()
+    (path / "training.safetensors").write_bytes(data[:-5])
+
+
+def lose_a_file(path: Path) -> None:
+    (path / "state.json").unlink()
+
+
+def empty_the_manifest(path: Path) -> None:
+    (path / "manifest.json").write_bytes(b"")
+
+
+def come_from_the_future(path: Path) -> None:
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | {"schema_version": 2}))
+
+
+def be_of_another_step(path: Path) -> None:
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | {"step": 4}))
+
+
+def list_a_file_outside(path: Path) -> None:
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["files"]["../other"] = manifest["files"]["state.json"]
+    (path / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (flip, "does not match its digest"),
+        (truncate, "bytes, not"),
+        (lose_a_file, "cannot be read"),
+        (empty_the_manifest, "does not fit this version"),
+        (come_from_the_future, "does not fit this version"),
+        (be_of_another_step, "of another checkpoint"),
+        (list_a_file_outside, "of another checkpoint"),
+    ],
+)
+def test_a_damaged_checkpoint_is_named_and_not_loaded(
+    tmp_path: Path, damage: Callable[[Path], None], why: str
+) -> None:
+    folder = CheckpointFolder(tmp_path)
+    damage(folder.save(snapshot()).path)
+    with pytest.raises(AppError, match=why) as caught:
+        folder.load(3)
+    assert caught.value.code is ErrorCode.CHECKPOINT_INVALID
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_says_so_and_leaves_the_earlier_checkpoint_alone(
+    tmp_path: Path, fault: Exception
+) -> None:
+    CheckpointFolder(tmp_path).save(snapshot(2))
+
+    def no_space(tensors: dict[str, Tensor], path: Path) -> None:
+        path.write_bytes(b"half")
+        raise fault
+
+    with pytest.raises(AppError) as caught:
+        CheckpointFolder(tmp_path, write_tensors=no_space).save(snapshot(3))
+    assert caught.value.code is ErrorCode.DISK_FULL
+    assert [path.name for path in tmp_path.iterdir()] == ["step-0000000002"]
+
+
+def test_another_fault_of_the_writer_is_not_taken_for_a_full_disk(tmp_path: Path) -> None:
+    def broken(tensors: dict[str, Tensor], path: Path) -> None:
+        raise SafetensorError("invalid dtype")
+
+    with pytest.raises(SafetensorError):
+        CheckpointFolder(tmp_path, write_tensors=broken).save(snapshot())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_that_dies_at_any_file_leaves_no_checkpoint_behind(tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    for deadly in ("model.safetensors", "training.safetensors"):
+
+        def dies(tensors: dict[str, Tensor], path: Path, deadly: str = deadly) -> None:
+            if path.name == deadly:
+                raise Killed
+            save_file(tensors, path)
+
+        with pytest.raises(Killed):
+            CheckpointFolder(tmp_path, write_tensors=dies).save(snapshot())
+        assert CheckpointFolder(tmp_path).steps() == []
+
+
+def test_what_a_killed_writer_left_is_swept_away(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    folder.save(snapshot())
+    (tmp_path / ".tmp-half").mkdir()
+    (tmp_path / ".tmp-half" / "model.safetensors").write_bytes(b"half")
+    folder.sweep()
+    assert folder.steps() == [3]
+    assert not (tmp_path / ".tmp-half").exists()
+
+
+def test_a_checkpoint_that_did_not_verify_is_replaced_by_the_next_of_its_step(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    flip(folder.save(snapshot()).path)
+    folder.save(snapshot())
+    assert folder.load(3).state.step == 3
+
+
+def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    for step in (1, 2, 3, 4, 5):
+        folder.save(snapshot(step))
+    folder.retain(newest=5, keep_last=2, best=2)
+    assert folder.steps() == [2, 4, 5]
+
+
+def test_a_corrupt_later_checkpoint_never_pushes_out_the_only_good_one(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    flip(folder.save(snapshot(9)).path)
+    folder.save(snapshot(4))  # after resuming from an earlier step
+    folder.retain(newest=4, keep_last=1, best=None)
+    assert folder.steps() == [4]
+
+
+def test_a_recipe_is_the_same_however_its_batch_is_cut_and_another_in_all_else() -> None:
+    recipe = recipe_digest(toy_recipe(batch_size=4, gradient_accumulation_steps=1))
+    assert recipe_digest(toy_recipe(batch_size=2, gradient_accumulation_steps=2, cpu_threads=9)) == recipe
+    assert recipe_digest(toy_recipe(batch_size=2, gradient_accumulation_steps=1)) != recipe
+    assert recipe_digest(toy_recipe(batch_size=4, seed=8)) != recipe
