@@ -29,10 +29,10 @@ endif
 COMPOSE_FILES := $(if $(filter cuda,$(TORCH)),-f docker-compose.yml -f docker-compose.cuda.yml)
 COMPOSE := docker compose $(COMPOSE_FILES) --profile $(PROFILE)
 
-CHECKS := check-format check-style check-types check-guards check-floors check-stubs check-constraints check-openapi
+CHECKS := check-format check-style check-types check-guards check-floors check-stubs check-constraints check-openapi check-map
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint lint-check up start stop restart clean constraints openapi bench $(CHECKS)
+.PHONY: help demo test test-fast lint lint-check up start stop restart clean constraints openapi map bench $(CHECKS)
 
 help: ## List the targets
 	@echo "make TARGET, with PROFILE=$(PROFILE) MODEL=$(MODEL) TORCH=$(TORCH) unless you say otherwise:"
@@ -85,6 +85,12 @@ constraints: $(INSTALLED) ## Write constraints.txt from poetry.lock
 
 openapi: $(INSTALLED) ## Write openapi.json from the code
 	$(BIN)/model-trainer openapi --output openapi.json
+
+check-map: $(INSTALLED)
+	$(BIN)/python scripts/write_map.py --check
+
+map: $(INSTALLED) ## Write docs/map.md from the files' docstrings
+	$(BIN)/python scripts/write_map.py
 
 bench: $(INSTALLED) ## Run every script under benchmarks/
 	@for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done

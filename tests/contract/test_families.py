@@ -65,12 +65,12 @@ def recipe_of(family: Family, **asked: object) -> Recipe:
 
 
 def split(path: Path, num_tokens: int) -> TokenSplit:
-    """A text with a rule to be learnt: each token follows from the one before, but for every fifth."""
+    """A text with a rule to be learnt: it counts to three over and over, but every fifth token is any."""
     generator = torch.Generator().manual_seed(num_tokens)
     noise = torch.randint(0, VOCAB, (num_tokens,), generator=generator).tolist()
     ids = [0]
     for place in range(1, num_tokens):
-        ids.append(noise[place] if place % 5 == 0 else (ids[-1] * 5 + 3) % VOCAB)
+        ids.append(noise[place] if place % 5 == 0 else (ids[-1] + 1) % 3)
     with path.open("wb") as file:
         writer = SplitWriter(file, token_type="uint16", end_of_text_id=None)
         writer.add("x" * num_tokens, ids, continues=False)
@@ -112,7 +112,7 @@ class Witness:
 def train(family: Family, recipe: Recipe, folder: Path, checkpoints: str, witness: Witness) -> LanguageModel:
     seed_everything(recipe.seed)
     model = family.backend().build(recipe)
-    device = select_device("cpu")
+    device = select_device(recipe.device)
     with LanguageModellingTask(
         train=split(folder / "train.bin", 3000),
         validation=split(folder / "validation.bin", 200),
@@ -216,7 +216,7 @@ def test_the_loss_falls_within_twenty_steps(family: Family, tmp_path: Path) -> N
     losses = [row["loss"] for _, row in witness.rows if "loss" in row]
     assert len(losses) == 20
     assert losses[0] == pytest.approx(math.log(VOCAB), abs=0.3)
-    assert sum(losses[-3:]) / 3 < losses[0] - 0.15
+    assert sum(losses[-3:]) / 3 < losses[0] - 0.4
 
 
 @pytest.mark.parametrize("stop_after", [6, 11])

@@ -9,7 +9,7 @@ from typing import Literal
 
 from model_trainer.cli.boards import board_for
 from model_trainer.cli.demo_corpus import standard_library, write_demo_corpus
-from model_trainer.cli.demo_report import DemoReport, render_report
+from model_trainer.cli.demo_report import DemoReport, render_next_steps, render_report
 from model_trainer.cli.session import Session
 from model_trainer.cli.stack import (
     Address,
@@ -26,6 +26,7 @@ from model_trainer.core.errors import AppError, ErrorCode
 Family = Literal["gpt2", "char_lstm"]
 Afterwards = Callable[[Session, DemoReport], None]
 CORPUS_NAME = "standard-library"
+PROMPT = "The following example shows how to"
 OWN_PREFIXES = ("APP__", "RQ__", "SECURITY__", "LOGGING__")
 OWN_NAMES = frozenset({"REDIS_URL", "APP_ENV", "LOG_LEVEL", "API_BASE_URL"})
 
@@ -34,8 +35,8 @@ TOKENIZERS: Mapping[Family, JsonObject] = {
     "char_lstm": {"method": "char", "vocab_size": 1000, "holdout_fraction": 0.05},
 }
 MODELS: Mapping[Family, JsonObject] = {
-    "gpt2": {"model_family": "gpt2", "holdout_fraction": 0.02},
-    "char_lstm": {"model_family": "char_lstm", "holdout_fraction": 0.02},
+    "gpt2": {"model_family": "gpt2", "holdout_fraction": 0.02, "sample_prompts": [PROMPT]},
+    "char_lstm": {"model_family": "char_lstm", "holdout_fraction": 0.02, "sample_prompts": [PROMPT]},
 }
 STEPS: Mapping[Family, int] = {"gpt2": 600, "char_lstm": 400}
 """What two cores do in about 90 seconds."""
@@ -94,8 +95,14 @@ def run_plan(session: Session, plan: DemoPlan, *, afterwards: Afterwards, platfo
             wait_until_ready(client, stopped=_never)
             report = train_and_evaluate(session, client, plan, address)
             output.show(as_json(report), render=lambda: render_report(report))
+            tell_next_steps(session, report)
             afterwards(session, report)
     output.note("Everything has stopped; nothing is left running.")
+
+
+def tell_next_steps(session: Session, report: DemoReport) -> None:
+    """Beside the result, so that it is there for readers of JSON as well."""
+    session.output.notes().print(render_next_steps(report), soft_wrap=True)
 
 
 def train_and_evaluate(

@@ -29,7 +29,7 @@ class DemoReport(Contract):
 
 
 def render_report(report: DemoReport) -> RenderableType:
-    """Figures, a sample, folders, what to try next."""
+    """The figures and a sample."""
     figures = Table(box=None, pad_edge=False, show_header=False)
     figures.add_column(style="bold", no_wrap=True)
     figures.add_column()
@@ -40,24 +40,21 @@ def render_report(report: DemoReport) -> RenderableType:
         ("tokenizer: bytes per token", report.tokenizer_stats.get("bytes_per_token")),
     ):
         figures.add_row(label, f"{value:.4f}" if isinstance(value, float) else "")
-    figures.add_row("model", Text(report.model_folder))
-    figures.add_row("tokenizer", Text(report.tokenizer_folder))
     sample = Text(printable(report.prompt), style="bold")
     sample.append(printable(report.continuation[:SAMPLE_CHARACTERS]), style="not bold")
-    return Group(
-        Text(""),
-        figures,
-        Text("\nA sample (the prompt is bold):"),
-        Padding(sample, (0, 2)),
-        Text("\nStart the services again, with all of this in them:"),
-        Padding(Text(f"model-trainer up --state {report.state}", style="cyan"), (0, 2)),
-        Text("and ask them, in another terminal:"),
-        *[
-            Padding(Text(line, style="cyan", no_wrap=True, overflow="ignore"), (0, 2))
-            for line in next_steps(report)
-        ],
-        Text(""),
-    )
+    return Group(figures, Text("\nA sample, behind a prompt:"), Padding(sample, (0, 2)))
+
+
+def render_next_steps(report: DemoReport) -> Text:
+    """Where things lie and what to try; every line is whole, to be copied."""
+    lines = Text("\nThe model:     ").append(report.model_folder)
+    lines.append("\nThe tokenizer: ").append(report.tokenizer_folder)
+    lines.append("\n\nStart the services again, with all of this in them:\n")
+    lines.append(f"  model-trainer up --state {report.state}\n", style="cyan")
+    lines.append("and ask them, in another terminal:\n")
+    for line in next_steps(report):
+        lines.append(f"  {line}\n", style="cyan")
+    return lines
 
 
 def next_steps(report: DemoReport) -> tuple[str, ...]:

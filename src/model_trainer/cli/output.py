@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from model_trainer.core.contracts.base import dump_json
 from model_trainer.core.errors import AppError
@@ -10,6 +10,8 @@ from model_trainer.core.errors import AppError
 if TYPE_CHECKING:
     from pydantic import JsonValue
     from rich.console import Console, RenderableType
+
+PIPE_COLUMNS = 200
 
 
 class Output:
@@ -20,10 +22,11 @@ class Output:
         """Whether a program is reading."""
 
     def console(self) -> "Console":
-        """For results meant for people."""
+        """For results meant for people; wide where no terminal says how wide it is."""
         from rich.console import Console
 
-        return Console(highlight=False)
+        stream: TextIO = sys.stdout
+        return Console(highlight=False, width=None if stream.isatty() else PIPE_COLUMNS)
 
     def notes(self) -> "Console":
         """For everything that is not the result."""

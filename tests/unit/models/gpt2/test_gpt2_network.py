@@ -58,7 +58,7 @@ def test_gradients_agree_with_transformers_too(tmp_path: Path) -> None:
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path)
     torch.autograd.backward(model.next_token_logits(tokens(), ())[0].logsumexp(-1).mean())
     torch.autograd.backward(theirs(tokens()).logits.logsumexp(-1).mean())
-    theirs_qkv = theirs.transformer.h[1].attn.c_attn.weight.grad
+    theirs_qkv = theirs.get_parameter("transformer.h.1.attn.c_attn.weight").grad
     ours_qkv = [
         model.get_parameter(f"block_1.attention.{part}.weight").grad for part in ("query", "key", "value")
     ]
