@@ -101,6 +101,19 @@ def test_an_idempotency_key_gives_back_the_first_run(store: StoreUnderTest) -> N
     assert store.queue.depth(QUEUE) == 1
 
 
+def test_what_a_key_made_can_be_looked_up(store: StoreUnderTest) -> None:
+    key = IdempotencyKey(key="k", body_sha256="1" * 64)
+    assert store.runs.find_submission(key) is None
+    first = store.runs.submit(new_run(), idempotency=key)
+    found = store.runs.find_submission(key)
+    assert found is not None
+    assert found.replayed
+    assert found.record == first.record
+    with pytest.raises(AppError) as caught:
+        store.runs.find_submission(IdempotencyKey(key="k", body_sha256="2" * 64))
+    assert caught.value.code is ErrorCode.IDEMPOTENCY_KEY_REUSED
+
+
 def test_an_idempotency_key_with_another_body_is_refused_and_leaves_nothing(store: StoreUnderTest) -> None:
     store.runs.submit(new_run(), idempotency=IdempotencyKey(key="k", body_sha256="1" * 64))
     other = new_run()

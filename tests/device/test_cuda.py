@@ -45,7 +45,9 @@ def test_restored_generators_draw_the_same_numbers_again() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_every_family_trains_and_resumes_on_cuda(family: Family, precision: Precision, tmp_path: Path) -> None:
+def test_every_family_trains_and_resumes_on_cuda(
+    family: Family, precision: Precision, tmp_path: Path
+) -> None:
     recipe = recipe_of(family, precision="fp32").model_copy(update={"device": "cuda", "precision": precision})
     train(family, recipe, tmp_path, "checkpoints", Witness(stop_after=11))
     resumed = Witness()

@@ -121,6 +121,20 @@ def test_the_same_idempotency_key_gives_back_the_first_order(
     assert (other.status_code, other.json()["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
 
 
+def test_a_repeated_order_is_answered_the_same_although_its_corpus_has_gone(
+    client: TestClient, service: Service
+) -> None:
+    body = {**BPE_BODY, "corpus_path": "short-lived.txt", "vocab_size": 300}
+    service.corpora.put("short-lived.txt", "some words of text\n" * 200)
+    headers = {"Idempotency-Key": "intent-2"}
+    first = client.post("/tokenizers/train", json=body, headers=headers)
+    (service.corpora.root / "short-lived.txt").unlink()
+    second = client.post("/tokenizers/train", json=body, headers=headers)
+
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert second.json()["tokenizer_id"] == first.json()["tokenizer_id"]
+
+
 @pytest.mark.parametrize("key", ["", "a b", "x" * 300, "\x7f"])
 def test_an_idempotency_key_of_another_shape_is_refused(client: TestClient, key: str) -> None:
     answer = client.post("/tokenizers/train", json=BPE_BODY, headers={"Idempotency-Key": key})

@@ -1,10 +1,13 @@
 """The answer to every accepted job: 202, where to look, and what stands there now."""
 
+from collections.abc import Callable
+
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from model_trainer.core.contracts.base import JsonObject
-from model_trainer.core.contracts.run import Submission
+from model_trainer.core.contracts.run import IdempotencyKey, Submission
+from model_trainer.core.ports.runs import RunStore
 
 REPLAYED = "Idempotent-Replayed"
 ACCEPTED: dict[int, JsonObject] = {
@@ -19,6 +22,15 @@ ACCEPTED: dict[int, JsonObject] = {
         },
     }
 }
+
+
+def once(
+    runs: RunStore, idempotency: IdempotencyKey | None, order: Callable[[IdempotencyKey | None], Submission]
+) -> Submission:
+    """What this key ordered before, else `order` carried out: a repeated request is not judged again, so it is answered
+    the same although its corpus, say, has gone since."""
+    earlier = None if idempotency is None else runs.find_submission(idempotency)
+    return earlier or order(idempotency)
 
 
 def accepted(submission: Submission, view: BaseModel, *, location: str) -> Response:

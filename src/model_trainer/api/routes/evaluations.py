@@ -11,7 +11,7 @@ from model_trainer.api.middleware.request_id import current_request_id
 from model_trainer.api.openapi import evaluate_body
 from model_trainer.api.places import evaluation_after_training, evaluation_of
 from model_trainer.api.requests import idempotency_of, parse_body, read_json_body
-from model_trainer.api.routes.accepted import ACCEPTED, accepted
+from model_trainer.api.routes.accepted import ACCEPTED, accepted, once
 from model_trainer.api.routes.endpoints import IDEMPOTENCY_KEY, RunIdPath, add
 from model_trainer.api.schemas.evaluation import EvaluationsView
 from model_trainer.api.schemas.run import RunView, view_run
@@ -63,7 +63,8 @@ class EvaluationRoutes:
         body = await read_json_body(request)
         spec = parse_body(body, EvaluateSpec)
         key = idempotency_of(request, body, operation=f"evaluate_run {run_id}")
-        submission = await run_in_threadpool(partial(self._start, spec, run_id=run_id, idempotency=key))
+        start = partial(self._start, spec, run_id)
+        submission = await run_in_threadpool(once, self._container.runs, key, start)
         return accepted(submission, view_run(submission.record), location=f"/runs/{submission.record.run_id}")
 
     def list_evaluations(self, run_id: RunIdPath) -> EvaluationsView:
@@ -80,7 +81,7 @@ class EvaluationRoutes:
             jobs=tuple(map(view_run, page.records)),
         )
 
-    def _start(self, spec: EvaluateSpec, *, run_id: str, idempotency: IdempotencyKey | None) -> Submission:
+    def _start(self, spec: EvaluateSpec, run_id: str, idempotency: IdempotencyKey | None) -> Submission:
         container = self._container
         parent = container.training.find_training(run_id)
         check_evaluation(spec, parent, corpora=container.corpora, runs=container.runs)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from model_trainer.api.middleware.request_id import current_request_id
 from model_trainer.api.openapi import train_body
 from model_trainer.api.requests import idempotency_of, parse_query, read_empty_body, read_json_body
-from model_trainer.api.routes.accepted import ACCEPTED, accepted
+from model_trainer.api.routes.accepted import ACCEPTED, accepted, once
 from model_trainer.api.routes.endpoints import IDEMPOTENCY_KEY, RunIdPath, add
 from model_trainer.api.schemas.page import Page, RunListQuery
 from model_trainer.api.schemas.run import RunView, view_run, view_runs
@@ -83,8 +83,8 @@ class RunRoutes:
         """Checks the spec, records the run and puts it in the queue."""
         body = await read_json_body(request)
         spec = self._container.registry.parse_train_spec(body)
-        start = partial(self._start, spec, idempotency=idempotency_of(request, body, operation="train_model"))
-        submission = await run_in_threadpool(start)
+        key = idempotency_of(request, body, operation="train_model")
+        submission = await run_in_threadpool(once, self._container.runs, key, partial(self._start, spec))
         return accepted(submission, view_run(submission.record), location=f"/runs/{submission.record.run_id}")
 
     def list_runs(self, request: Request) -> Page[RunView]:
@@ -110,7 +110,7 @@ class RunRoutes:
         await read_empty_body(request)
         return view_run(await run_in_threadpool(self._container.training.cancel, run_id))
 
-    def _start(self, spec: TrainSpec, *, idempotency: IdempotencyKey | None) -> Submission:
+    def _start(self, spec: TrainSpec, idempotency: IdempotencyKey | None) -> Submission:
         container = self._container
         family = container.registry.family(spec.model_family)
         check_corpus(container.corpora, spec.corpus_path, encoding_errors=spec.encoding_errors)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from model_trainer.api.middleware.request_id import current_request_id
 from model_trainer.api.openapi import tokenizer_body
 from model_trainer.api.requests import idempotency_of, parse_query, read_json_body
-from model_trainer.api.routes.accepted import ACCEPTED, accepted
+from model_trainer.api.routes.accepted import ACCEPTED, accepted, once
 from model_trainer.api.routes.endpoints import IDEMPOTENCY_KEY, TokenizerIdPath, add
 from model_trainer.api.schemas.page import Page, TokenizerListQuery
 from model_trainer.api.schemas.tokenizer import TokenizerView, view_tokenizer, view_tokenizers
@@ -72,10 +72,8 @@ class TokenizerRoutes:
         """Checks the spec, records the tokenizer and puts its training in the short queue."""
         body = await read_json_body(request)
         spec = self._container.registry.parse_tokenizer_spec(body)
-        start = partial(
-            self._start, spec, idempotency=idempotency_of(request, body, operation="train_tokenizer")
-        )
-        submission = await run_in_threadpool(start)
+        key = idempotency_of(request, body, operation="train_tokenizer")
+        submission = await run_in_threadpool(once, self._container.runs, key, partial(self._start, spec))
         tokenizer_id = submission.record.run_id
         return accepted(submission, view_tokenizer(submission.record), location=f"/tokenizers/{tokenizer_id}")
 
@@ -97,7 +95,7 @@ class TokenizerRoutes:
         """One tokenizer, trained or in the making."""
         return view_tokenizer(self._container.tokenizers.find(TokenizerId(tokenizer_id)))
 
-    def _start(self, spec: TokenizerSpec, *, idempotency: IdempotencyKey | None) -> Submission:
+    def _start(self, spec: TokenizerSpec, idempotency: IdempotencyKey | None) -> Submission:
         container = self._container
         queue_name = container.settings.rq.short_queue_name
         workers = tuple(worker for worker in container.workers.alive() if worker.queue == queue_name)

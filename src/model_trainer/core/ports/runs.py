@@ -30,6 +30,13 @@ class RunStore(Protocol):
         """
         ...
 
+    def find_submission(self, idempotency: IdempotencyKey) -> Submission | None:
+        """What an earlier request made with this key and body; None when the key is new.
+
+        Raises IDEMPOTENCY_KEY_REUSED when the body was another.
+        """
+        ...
+
     def get(self, run_id: str) -> RunRecord:
         """The record; raises RUN_NOT_FOUND."""
         ...

@@ -70,15 +70,24 @@ class MemoryRunStore:
             if run.run_id in self._runs:
                 return Submission(record=self.get(run.run_id), replayed=False)
             if idempotency is not None:
-                earlier = self._keys.setdefault(idempotency.key, (run.run_id, idempotency.body_sha256))
-                if earlier[1] != idempotency.body_sha256:
-                    raise key_reused()
-                if earlier[0] != run.run_id:
-                    return Submission(record=self.get(earlier[0]), replayed=True)
+                earlier = self.find_submission(idempotency)
+                if earlier is not None:
+                    return earlier
+                self._keys[idempotency.key] = (run.run_id, idempotency.body_sha256)
             self._runs[run.run_id] = MemoryRun(run, now_ms=self._now_ms())
             self._enqueue(self._runs[run.run_id].record)
             self._announce(run.run_id)
             return Submission(record=self.get(run.run_id), replayed=False)
+
+    def find_submission(self, idempotency: IdempotencyKey) -> Submission | None:
+        """See RunStore."""
+        with self._lock:
+            if idempotency.key not in self._keys:
+                return None
+            run_id, body_sha256 = self._keys[idempotency.key]
+            if body_sha256 != idempotency.body_sha256:
+                raise key_reused()
+            return Submission(record=self.get(run_id), replayed=True)
 
     def get(self, run_id: str) -> RunRecord:
         """See RunStore."""

@@ -90,14 +90,24 @@ class RedisRunStore:
 
     def submit(self, run: NewRun, *, idempotency: IdempotencyKey | None) -> Submission:
         """See RunStore."""
-        key = "" if idempotency is None else f"idempotency:{sha256(idempotency.key.encode()).hexdigest()}"
+        key = "" if idempotency is None else _idempotency_key(idempotency)
         while True:
-            earlier = self._submitted_before(run, key=key, idempotency=idempotency)
+            earlier = self._submitted_before(run, idempotency=idempotency)
             if earlier is not None:
                 return earlier
             if self._submit_new(run, key=key, body_sha256=idempotency.body_sha256 if idempotency else ""):
                 return Submission(record=self.get(run.run_id), replayed=False)
             # Somebody used the same key in this moment: their run is there now.
+
+    def find_submission(self, idempotency: IdempotencyKey) -> Submission | None:
+        """See RunStore."""
+        reply = self._client.call("HGETALL", _idempotency_key(idempotency))
+        earlier = string_pairs.validate_python(reply)
+        if not earlier:
+            return None
+        if earlier["body_sha256"] != idempotency.body_sha256:
+            raise key_reused()
+        return Submission(record=self.get(earlier["run_id"]), replayed=True)
 
     def get(self, run_id: str) -> RunRecord:
         """See RunStore."""
@@ -209,21 +219,12 @@ class RedisRunStore:
         """See RunStore."""
         self._client.call("PING")
 
-    def _submitted_before(
-        self, run: NewRun, *, key: str, idempotency: IdempotencyKey | None
-    ) -> Submission | None:
+    def _submitted_before(self, run: NewRun, *, idempotency: IdempotencyKey | None) -> Submission | None:
         """What an earlier request made of the same key, or this one before its answer was lost."""
         known = self._client.call("EXISTS", _key(run.run_id))
         if known == 1:
             return Submission(record=self.get(run.run_id), replayed=False)
-        if idempotency is None:
-            return None
-        earlier = string_pairs.validate_python(self._client.call("HGETALL", key))
-        if not earlier:
-            return None
-        if earlier["body_sha256"] != idempotency.body_sha256:
-            raise key_reused()
-        return Submission(record=self.get(earlier["run_id"]), replayed=True)
+        return None if idempotency is None else self.find_submission(idempotency)
 
     def _submit_new(self, run: NewRun, *, key: str, body_sha256: str) -> bool:
         """All writes of a submission in one transaction; False when the key came into use meanwhile."""
@@ -315,6 +316,10 @@ class RedisRunStore:
 
     def _run(self, script: Script, run_id: str, *arguments: Argument) -> list[str]:
         return self._client.run(script, key=_key(run_id), arguments=(run_id, *arguments))
+
+
+def _idempotency_key(idempotency: IdempotencyKey) -> str:
+    return f"idempotency:{sha256(idempotency.key.encode()).hexdigest()}"
 
 
 def _key(run_id: str) -> str:
