@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from model_trainer.core.compute.machine import Machine
 from model_trainer.core.contracts.base import JsonObject, dump_json
 from model_trainer.core.contracts.run import Progress
-from model_trainer.core.contracts.training import CheckpointSpec, Recipe, TrainSpec
+from model_trainer.core.contracts.training import CheckpointSpec, Precision, Recipe, TrainSpec
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.engine.data.token_splits import SplitWriter, TokenSplit
-from model_trainer.engine.devices import select_device
+from model_trainer.engine.devices import probe_machine, select_device
 from model_trainer.engine.protocols import LanguageModel, StopReason
 from model_trainer.engine.tasks.language_modelling import LanguageModellingTask
 from model_trainer.engine.training.checkpoint import CheckpointFolder
@@ -219,11 +219,12 @@ def test_the_loss_falls_within_twenty_steps(family: Family, tmp_path: Path) -> N
     assert sum(losses[-3:]) / 3 < losses[0] - 0.4
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"] if probe_machine().native_bf16 else ["fp32"])
 @pytest.mark.parametrize("stop_after", [6, 11])
 def test_an_interrupted_run_ends_bitwise_like_one_that_was_not(
-    family: Family, tmp_path: Path, stop_after: int
+    family: Family, tmp_path: Path, stop_after: int, precision: Precision
 ) -> None:
-    recipe = recipe_of(family)
+    recipe = recipe_of(family).model_copy(update={"precision": precision})
     straight, first, second = Witness(), Witness(stop_after), Witness()
     expected = train(family, recipe, tmp_path, "straight", straight)
     train(family, recipe, tmp_path, "resumed", first)

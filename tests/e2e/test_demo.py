@@ -12,6 +12,7 @@ from model_trainer.cli.demo_corpus import standard_library
 from model_trainer.cli.output import Output
 from model_trainer.cli.session import Session
 from model_trainer.cli.ways import real_ways
+from model_trainer.doors import LiveDoors
 
 MODULES = (
     "argparse.py",
@@ -38,7 +39,11 @@ def test_the_demo_goes_from_text_to_an_evaluated_model_and_leaves_nothing_runnin
 ) -> None:
     state = tmp_path / "state"
     session = Session(
-        ways=real_ways(), output=Output(as_json=True), api_url="unused", api_key=None, env_file=None
+        ways=real_ways(LiveDoors()),
+        output=Output(as_json=True),
+        api_url="unused",
+        api_key=None,
+        env_file=None,
     )
     plan = DemoPlan(family=family, state=state, library=few_modules(tmp_path / "library"), steps=3)
     run_plan(session, plan, afterwards=leave, platform=sys.platform)

@@ -1,6 +1,5 @@
 """The command `model-trainer`: global options, command groups, exit codes. Imports only what `--help` needs."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Protocol
@@ -30,13 +29,6 @@ EnvFile = Annotated[
 
 class _Root(Protocol):
     def __call__(self, *, args: list[str], prog_name: str, obj: Ways) -> object: ...
-
-
-def main() -> None:
-    """The entry point of the installed command."""
-    from model_trainer.cli.ways import real_ways
-
-    sys.exit(call(sys.argv[1:], ways=real_ways()))
 
 
 def call(arguments: Sequence[str], *, ways: Ways) -> int:

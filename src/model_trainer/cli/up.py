@@ -6,7 +6,13 @@ from pathlib import Path
 
 from model_trainer.cli.effective_settings import source_of
 from model_trainer.cli.session import Session
-from model_trainer.cli.stack import free_address, stack_processes, state_environment, wait_until_ready
+from model_trainer.cli.stack import (
+    free_address,
+    stack_environment,
+    stack_processes,
+    state_environment,
+    wait_until_ready,
+)
 
 STATE_FOLDER = Path(".state")
 
@@ -28,7 +34,9 @@ def run_up(session: Session, *, host: str, port: int, state: str | None) -> None
     address = free_address(host, port)
     doors = session.ways.doors
     stack = doors.open_stack(household.state, with_redis=household.redis_url is None)
-    environment = {**household.environment, "REDIS_URL": household.redis_url or stack.redis_url}
+    environment = stack_environment(household.environment) | {
+        "REDIS_URL": household.redis_url or stack.redis_url
+    }
     stopping = threading.Event()
 
     def tell(name: str, process_id: int) -> None:

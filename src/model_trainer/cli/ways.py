@@ -1,28 +1,26 @@
-"""The ways into the real world, as the installed command takes them."""
+"""The ways into the real world, as the installed command takes them. Each imports what it needs when it is taken."""
 
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_trainer.cli.house import House
-from model_trainer.cli.session import Ways
-from model_trainer.core.config import Settings, load_settings
-from model_trainer.core.config.settings import process_environment
+from model_trainer.cli.session import Doors, Ways
 
 if TYPE_CHECKING:
     from model_trainer.client import TrainerClient
+    from model_trainer.core.config import Settings
 
 PROGRAM_SECONDS = 60.0
 
 
-def real_ways() -> Ways:
-    """Nothing is opened yet."""
+def real_ways(doors: Doors) -> Ways:
+    """Nothing is opened yet; the doors come from above, where all of them are known."""
     return Ways(
         connect=connect,
         settings=read_settings,
-        environment=process_environment,
-        doors=House(),
+        environment=read_environment,
+        doors=doors,
         run_program=run_program,
     )
 
@@ -34,9 +32,18 @@ def connect(url: str, api_key: str | None) -> "TrainerClient":
     return TrainerClient(url, api_key=api_key)
 
 
-def read_settings(env_file: Path | None) -> Settings:
+def read_settings(env_file: Path | None) -> "Settings":
     """The settings of this process."""
+    from model_trainer.core.config import load_settings
+
     return load_settings(env_file=env_file)
+
+
+def read_environment() -> dict[str, str]:
+    """What processes we start inherit."""
+    from model_trainer.core.config.settings import process_environment
+
+    return process_environment()
 
 
 def run_program(command: Sequence[str], *, timeout_seconds: float = PROGRAM_SECONDS) -> tuple[int, str]:

@@ -20,7 +20,8 @@ def problem_of(
         "status": status,
         "request_id": problem.request_id or request_id,
     }
-    if idempotency_key is not None:
+    if idempotency_key is not None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        # Whether it was done is open: the same key asks again without doing it twice.
         facts["idempotency_key"] = idempotency_key
     known = problem.code in ErrorCode.__members__
     if problem.code and not known:

@@ -10,7 +10,7 @@ from tests.unit.cli.bench import Bench
 from tests.unit.client.fake_api import RUN_ID, TOKENIZER_ID, FakeApi, event_stream, run_view, tokenizer_view
 
 EVALUATION_ID = "01JD0000000000000000000002"
-STREAM = [
+STREAM: list[tuple[int | None, str, dict[str, object]]] = [
     (1, "state", {"seq": 1, "event": {"type": "trainer.job.started.v1", "epoch": 1}}),
     (
         2,

@@ -116,6 +116,19 @@ def test_a_code_of_a_newer_server_is_kept_beside_the_nearest_known_one() -> None
     assert caught.value.facts["server_code"] == "RUN_ARCHIVED"
 
 
+def test_an_order_whose_fate_is_open_names_its_key_and_a_refused_one_does_not() -> None:
+    api = FakeApi().on(
+        "POST", "/runs/train", problem(503, "STORE_UNAVAILABLE", "no"), problem(422, "DATA_EMPTY", "no")
+    )
+    with api.client() as client:
+        with pytest.raises(AppError) as caught:
+            client.train({}, idempotency_key="mine")
+        assert caught.value.facts["idempotency_key"] == "mine"
+        with pytest.raises(AppError) as caught:
+            client.train({}, idempotency_key="mine")
+        assert "idempotency_key" not in caught.value.facts
+
+
 def test_an_answer_of_another_shape_is_an_error_not_a_crash() -> None:
     api = FakeApi().on("GET", f"/runs/{RUN_ID}", {"hello": "world"})
     with api.client() as client, pytest.raises(AppError) as caught:

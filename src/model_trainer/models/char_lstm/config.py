@@ -148,7 +148,7 @@ def _defaults(batch_size: int) -> Defaults:
     return Defaults(
         max_seq_len=64,
         batch_size=batch_size,
-        optimizer="adamw",
+        optimizer="muon",
         learning_rate={"adamw": 4e-3, "muon": 4e-3, "sgd": 1.0},
         matrix_learning_rate=0.02,
         weight_decay=0.01,

@@ -1,6 +1,7 @@
-"""The real ways: each opens the door that is installed."""
+"""The doors as they are installed, and the command that opens them."""
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -8,19 +9,19 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from redis import Redis
 
 from model_trainer.cli import ways
 from model_trainer.cli.embedded import EmbeddedStack
-from model_trainer.cli.house import House
 from model_trainer.cli.session import Process
 from model_trainer.cli.stack import free_address
 from model_trainer.client import TrainerClient
+from model_trainer.container import live
 from model_trainer.core.config import Settings
 from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.doors import LiveDoors
 
 PATIENCE_SECONDS = 30.0
 
@@ -30,9 +31,11 @@ class Logging:
 
     def __init__(self) -> None:
         self.services: list[str] = []
+        self.files: list[Path | None] = []
 
-    def __call__(self, *, service: str, level: str, readable: bool) -> None:
+    def __call__(self, *, service: str, level: str, readable: bool, log_file: Path | None = None) -> None:
         self.services.append(service)
+        self.files.append(log_file)
 
 
 @pytest.fixture
@@ -71,65 +74,56 @@ def test_the_api_is_served_until_sigterm(settings: Settings) -> None:
             answers.append(client.is_alive())
         return answers[-1]
 
-    logging = Logging()
+    lines = Logging()
     asking = ask_to_stop_once(is_up)
-    House(configure=logging).serve(settings, host=address.host, port=address.port)
+    LiveDoors(configure=lines).serve(settings, host=address.host, port=address.port)
     asking.join()
     assert answers[-1]
-    assert logging.services == ["model-trainer"]
+    assert lines.services == ["model-trainer"]
 
 
 def test_maintenance_runs_until_sigterm(settings: Settings) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    logging = Logging()
+    lines = Logging()
     asking = ask_to_stop_once(lambda: signal.getsignal(signal.SIGTERM) is not before)
-    House(configure=logging).maintain(settings)
+    LiveDoors(configure=lines).maintain(settings)
     asking.join()
     assert signal.getsignal(signal.SIGTERM) is before
-    assert logging.services == ["model-trainer-cleanup"]
+    assert lines.services == ["model-trainer-cleanup"]
 
 
-def test_a_worker_is_found_by_name(settings: Settings) -> None:
-    served: list[str] = []
-
-    class Door(ModuleType):
-        @staticmethod
-        def serve_worker(_settings: Settings, queue: str) -> None:
-            served.append(queue)
-
-    asked: list[str] = []
-
-    def find_module(name: str) -> ModuleType:
-        asked.append(name)
-        return Door(name)
-
-    House(find_module=find_module, configure=Logging()).work(settings, queue="training")
-    assert (asked, served) == (["model_trainer.worker_entry"], ["training"])
+def test_a_worker_works_until_sigterm_and_logs_to_a_file_of_its_own(settings: Settings) -> None:
+    lines = Logging()
+    asking = ask_to_stop_once(lambda: bool(live(settings).workers.alive()))
+    LiveDoors(configure=lines).work(settings, queue="short")
+    asking.join()
+    assert lines.services == ["model-trainer-worker"]
+    assert lines.files == [settings.app.logs_root / "worker-short.jsonl"]
 
 
 def test_the_description_needs_no_redis_and_is_the_same_each_time() -> None:
-    first = House().openapi()
+    first = LiveDoors().openapi()
     assert "/runs/train" in json.loads(first)["paths"]
-    assert first == House().openapi()
+    assert first == LiveDoors().openapi()
 
 
 def test_redis_is_asked_whether_it_answers(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    House().ping_redis(settings)
+    LiveDoors().ping_redis(settings)
     monkeypatch.setenv("REDIS_URL", f"unix://{tmp_path}/nobody.sock")
     with pytest.raises(AppError) as caught:
-        House().ping_redis(ways.read_settings(None))
+        LiveDoors().ping_redis(ways.read_settings(None))
     assert caught.value.code is ErrorCode.STORE_UNAVAILABLE
 
 
 def test_the_server_of_the_embedded_stack_is_found() -> None:
-    assert House().find_redis_server().is_file()
+    assert LiveDoors().find_redis_server().is_file()
 
 
 def test_a_stack_brings_redis_and_processes_up_and_down(tmp_path: Path) -> None:
-    logging = Logging()
-    stack = House(configure=logging).open_stack(tmp_path / "state", with_redis=True)
+    lines = Logging()
+    stack = LiveDoors(configure=lines).open_stack(tmp_path / "state", with_redis=True)
     mark = tmp_path / "mark"
     program = (
         f"import os, pathlib, time; pathlib.Path({str(mark)!r}).write_text(os.environ['SAY']); time.sleep(60)"
@@ -144,7 +138,17 @@ def test_a_stack_brings_redis_and_processes_up_and_down(tmp_path: Path) -> None:
     for _, pid in started:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
-    assert logging.services == ["model-trainer-cli"]
+    assert lines.services == ["model-trainer-cli"]
+
+
+def test_a_door_that_is_told_nothing_else_logs_for_real(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, root = logging.getLogger("model_trainer"), logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(ours, "level", ours.level)
+    LiveDoors().open_stack(tmp_path, with_redis=False)
+    assert [type(handler) for handler in root.handlers] == [logging.StreamHandler]
 
 
 def test_a_stack_without_redis_has_no_address_of_one(tmp_path: Path) -> None:
@@ -156,8 +160,8 @@ def test_a_stack_without_redis_has_no_address_of_one(tmp_path: Path) -> None:
 
 
 def test_the_installed_command_takes_the_real_ways() -> None:
-    real = ways.real_ways()
-    assert isinstance(real.doors, House)
+    real = ways.real_ways(LiveDoors())
+    assert isinstance(real.doors, LiveDoors)
     assert real.environment()["PATH"]
     with real.connect("http://127.0.0.1:1", "key") as client:
         assert not client.is_alive()

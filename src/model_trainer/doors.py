@@ -1,0 +1,124 @@
+"""Opens the doors for the command line: the one file that knows them all. Imports each when it is opened."""
+
+import asyncio
+import signal
+import threading
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from model_trainer.cli.session import Stack
+    from model_trainer.core.config import Settings
+    from model_trainer.core.logging import ServiceName
+
+
+class ConfigureLogging(Protocol):
+    """core.logging.configure_logging"""
+
+    def __call__(
+        self, *, service: "ServiceName", level: str, readable: bool, log_file: Path | None = None
+    ) -> object: ...
+
+
+class LiveDoors:
+    """The doors, as they are installed (cli.session.Doors)."""
+
+    def __init__(self, *, configure: ConfigureLogging | None = None) -> None:
+        """Nothing is opened yet; `configure` sets this process' logging up."""
+        self._configure = configure or _configure_logging
+
+    def serve(self, settings: "Settings", *, host: str, port: int) -> None:
+        """The API, until SIGTERM or Ctrl-C."""
+        from model_trainer.api.main import create_app
+        from model_trainer.api.serve import serve
+        from model_trainer.container import live
+
+        self._start_logging(settings, "model-trainer", log_name="api")
+        app = create_app(live(settings))
+
+        async def until_signalled() -> None:
+            stop = asyncio.Event()
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, stop.set)
+            await serve(app, host=host, port=port, stop=stop)
+
+        asyncio.run(until_signalled())
+
+    def work(self, settings: "Settings", *, queue: str) -> None:
+        """A worker of one queue, until SIGTERM or Ctrl-C."""
+        from model_trainer.worker_entry import serve_worker
+
+        self._start_logging(settings, "model-trainer-worker", log_name=f"worker-{queue}")
+        serve_worker(settings, queue)
+
+    def maintain(self, settings: "Settings") -> None:
+        """The reaper and the cleanup, until SIGTERM or Ctrl-C."""
+        from model_trainer.container import live
+        from model_trainer.maintenance.leftovers import LeftoverCleaner
+        from model_trainer.maintenance.run import run_maintenance
+
+        self._start_logging(settings, "model-trainer-cleanup", log_name="maintenance")
+        container = live(settings)
+        cleaner = LeftoverCleaner(
+            roots=(settings.app.artifacts_root, settings.app.runs_root),
+            cache_folder=container.artifacts.cache_folder(),
+            policy=settings.app.cleanup,
+        )
+        stop = threading.Event()
+        with self.stop_on_signals(stop):
+            run_maintenance(
+                container.runs, cleaner, reap_every_seconds=settings.app.reap_every_seconds, stop=stop
+            )
+
+    def openapi(self) -> str:
+        """The API's description; needs no Redis, and does not depend on the environment's settings."""
+        from model_trainer.api.main import openapi_document
+        from model_trainer.container import in_memory
+        from model_trainer.core.config import load_settings
+
+        return openapi_document(in_memory(load_settings(env_file=None)))
+
+    def ping_redis(self, settings: "Settings") -> None:
+        """Raises STORE_UNAVAILABLE when Redis does not answer."""
+        from model_trainer.container import live
+
+        live(settings).runs.ping()
+
+    def find_redis_server(self) -> Path:
+        """The server binary of the embedded stack; raises STACK_FAILED when there is none."""
+        from model_trainer.container import find_server
+
+        return find_server()
+
+    def open_stack(self, state: Path, *, with_redis: bool) -> "Stack":
+        """The embedded stack over a folder. Of its supervisor only what went wrong is worth a line."""
+        from model_trainer.cli.embedded import EmbeddedStack
+
+        self._configure(service="model-trainer-cli", level="WARNING", readable=True)
+        return EmbeddedStack(state, with_redis=with_redis)
+
+    def stop_on_signals(self, stop_requested: threading.Event) -> AbstractContextManager[None]:
+        """Inside, Ctrl-C and SIGTERM set the event."""
+        from model_trainer.container import stop_on_signals
+
+        return stop_on_signals(stop_requested)
+
+    def _start_logging(self, settings: "Settings", service: "ServiceName", *, log_name: str) -> None:
+        """On standard error, readable in development and JSON in production; and as JSON under APP__LOGS_ROOT."""
+        self._configure(
+            service=service,
+            level=settings.effective_log_level,
+            readable=settings.app_env == "dev",
+            log_file=settings.app.logs_root / f"{log_name}.jsonl",
+        )
+
+
+def _configure_logging(
+    *, service: "ServiceName", level: str, readable: bool, log_file: Path | None = None
+) -> None:
+    """Imported when it is needed: structlog would be a quarter of what `--help` takes."""
+    from model_trainer.core.logging import configure_logging
+
+    configure_logging(service=service, level=level, readable=readable, log_file=log_file)
