@@ -14,7 +14,7 @@ Where everything lies, floor by floor from the top; `DESIGN.md` tells how it wor
 docstrings by `make map`; the gates fail when it is stale.
 """
 FLOORS = (
-    ("Doors", ("api", "cli", "worker_entry.py", "maintenance")),
+    ("Doors", ("__main__.py", "doors.py", "api", "cli", "worker_entry.py", "maintenance")),
     ("Composition", ("container.py",)),
     ("What is set going, and what is done", ("orchestrators", "worker")),
     ("What can be trained", ("registry.py", "models", "tokenizers")),
@@ -25,12 +25,19 @@ FLOORS = (
 OTHERS = ("scripts", "benchmarks")
 
 
+class Arguments(argparse.Namespace):
+    """The command line."""
+
+    check: bool = False
+
+
 def main() -> None:
     """Writes the page, or with --check compares it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, exit 1 when the page is stale")
+    asked = parser.parse_args(namespace=Arguments())
     wanted = page(ROOT)
-    if not parser.parse_args().check:
+    if not asked.check:
         PAGE.write_text(wanted)
     elif not PAGE.exists() or PAGE.read_text() != wanted:
         sys.exit("docs/map.md is stale: run `make map`.")
@@ -60,9 +67,14 @@ def entries(path: Path, *, depth: int) -> Iterator[str]:
     face = path / "__init__.py"
     yield f"{indent}- `{path.name}/`: {first_sentence(face)}\n"
     inside = [each for each in path.iterdir() if each.suffix == ".py" or (each / "__init__.py").exists()]
-    for each in sorted(inside, key=lambda entry: (entry.is_dir(), entry.name)):
+    for each in sorted(inside, key=files_first):
         if each != face:
             yield from entries(each, depth=depth + 1)
+
+
+def files_first(path: Path) -> tuple[bool, str]:
+    """The order of a folder's lines."""
+    return path.is_dir(), path.name
 
 
 def first_sentence(path: Path) -> str:

@@ -39,7 +39,7 @@ MODELS: Mapping[Family, JsonObject] = {
     "gpt2": {"model_family": "gpt2", "holdout_fraction": 0.02, "sample_prompts": [PROMPT]},
     "char_lstm": {"model_family": "char_lstm", "holdout_fraction": 0.02, "sample_prompts": [PROMPT]},
 }
-STEPS: Mapping[Family, int] = {"gpt2": 600, "char_lstm": 2000}
+STEPS: Mapping[Family, int] = {"gpt2": 600, "char_lstm": 1000}
 """What two cores do in some 75 seconds."""
 
 

@@ -95,9 +95,8 @@ class CheckpointFolder:
                 temporary.mkdir()
                 num_bytes = self._fill(temporary, snapshot)
                 self._put(temporary, target)
-        except BaseException:
+        finally:  # renamed by now, unless something went wrong
             shutil.rmtree(temporary, ignore_errors=True)
-            raise
         return Saved(path=target, num_bytes=num_bytes)
 
     def load(self, step: int) -> Snapshot:
