@@ -19,6 +19,9 @@ RUN mkdir -p src/model_trainer \
 
 FROM dependencies AS package
 COPY src src
+# Which commit this is: an image has no git to ask. `make start` hands it in.
+ARG GIT_COMMIT=
+RUN echo "$GIT_COMMIT" > src/model_trainer/COMMIT
 RUN /opt/venv/bin/pip wheel --no-deps --wheel-dir /wheels .
 
 FROM python:3.11-slim

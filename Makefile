@@ -20,6 +20,7 @@ INSTALLED := .venv/.installed-$(TORCH)
 # What docker-compose.yml asks for: the profile, the build of torch, and who owns the folders it mounts.
 export COMPOSE_PROFILES := $(PROFILE)
 export TORCH
+export GIT_COMMIT := $(shell git rev-parse --verify --quiet HEAD 2>/dev/null)
 ifneq ($(OS),Windows_NT)
   ifneq ($(shell id -u),0)
     export CONTAINER_UID := $(shell id -u)

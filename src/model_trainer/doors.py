@@ -56,6 +56,7 @@ class LiveDoors:
     def maintain(self, settings: "Settings") -> None:
         """The reaper and the cleanup, until SIGTERM or Ctrl-C."""
         from model_trainer.container import live
+        from model_trainer.maintenance.accounts import AccountCloser
         from model_trainer.maintenance.leftovers import LeftoverCleaner
         from model_trainer.maintenance.run import run_maintenance
 
@@ -69,7 +70,11 @@ class LiveDoors:
         stop = threading.Event()
         with self.stop_on_signals(stop):
             run_maintenance(
-                container.runs, cleaner, reap_every_seconds=settings.app.reap_every_seconds, stop=stop
+                container.runs,
+                cleaner,
+                close_accounts=AccountCloser(runs=container.runs, artifacts=container.artifacts),
+                reap_every_seconds=settings.app.reap_every_seconds,
+                stop=stop,
             )
 
     def openapi(self) -> str:

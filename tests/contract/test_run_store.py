@@ -202,6 +202,14 @@ def test_a_second_delivery_and_one_of_an_unknown_run_start_nothing(store: StoreU
 # ---------------------------------------------------------------- heartbeat and flags
 
 
+def test_a_heartbeat_is_dated_back_to_the_last_sign_of_the_work(store: StoreUnderTest) -> None:
+    lease = store.claim(store.submit())
+    store.runs.heartbeat(lease, RunUpdate(quiet_ms=4_000))
+    record = store.runs.get(lease.run_id)
+    assert record.heartbeat_at_ms == record.updated_at_ms - 4_000
+    assert record.lease_until_ms > record.updated_at_ms
+
+
 def test_a_heartbeat_renews_the_lease_and_writes_what_changed(store: StoreUnderTest) -> None:
     run_id = store.submit()
     lease = store.claim(run_id)

@@ -14,7 +14,6 @@ from model_trainer.cli.session import Session
 from model_trainer.cli.stack import (
     Address,
     free_address,
-    stack_environment,
     stack_processes,
     state_environment,
     wait_until_ready,
@@ -162,7 +161,7 @@ def text_of(row: JsonObject, field: str) -> str:
 def demo_environment(state: Path, base: Mapping[str, str]) -> dict[str, str]:
     """`base` without settings of an installation that happens to be set, and with everything kept in the state folder."""
     foreign = {name: value for name, value in base.items() if not is_own_name(name.upper())}
-    return {**state_environment(state, stack_environment(foreign)), "APP_ENV": "dev"}
+    return {**state_environment(state, foreign), "APP_ENV": "dev"}
 
 
 def is_own_name(name: str) -> bool:

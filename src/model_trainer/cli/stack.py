@@ -74,16 +74,6 @@ def free_address(host: str, port: int) -> Address:
     return Address(host=host, port=bound[1])
 
 
-def stack_environment(base: Mapping[str, str]) -> dict[str, str]:
-    """`base`, made fit for processes that share a few cores.
-
-    Threads of a tensor operation wait for one another by spinning; when somebody else needs the core, libgomp's default
-    of hundreds of thousands of turns makes a step 10 times slower. A thousand cost 2 % on a quiet machine (both measured
-    on 2 cores with benchmarks of small matrices).
-    """
-    return {"GOMP_SPINCOUNT": "1000", **base}
-
-
 def state_environment(state: Path, base: Mapping[str, str]) -> dict[str, str]:
     """`base` with everything that is kept on disk, corpora included, inside one folder; the folders are made."""
     roots = {

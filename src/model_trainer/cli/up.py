@@ -8,7 +8,6 @@ from model_trainer.cli.effective_settings import source_of
 from model_trainer.cli.session import Session
 from model_trainer.cli.stack import (
     free_address,
-    stack_environment,
     stack_processes,
     state_environment,
     wait_until_ready,
@@ -34,9 +33,7 @@ def run_up(session: Session, *, host: str, port: int, state: str | None) -> None
     address = free_address(host, port)
     doors = session.ways.doors
     stack = doors.open_stack(household.state, with_redis=household.redis_url is None)
-    environment = stack_environment(household.environment) | {
-        "REDIS_URL": household.redis_url or stack.redis_url
-    }
+    environment = household.environment | {"REDIS_URL": household.redis_url or stack.redis_url}
     stopping = threading.Event()
 
     def tell(name: str, process_id: int) -> None:
@@ -52,7 +49,7 @@ def run_up(session: Session, *, host: str, port: int, state: str | None) -> None
                     f"Ready: {address.url} (its pages: {address.url}/docs). Ctrl-C stops everything."
                 )
                 stopping.wait()
-            session.output.note("Stopping; workers save what they have.")
+            session.output.note("Stopping; a run at work goes on from its last checkpoint at the next start.")
     session.output.note("Everything has stopped.")
 
 

@@ -1,5 +1,6 @@
 """Finds runs whose worker has gone. What becomes of them is the store's to decide."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from model_trainer.core.errors import AppError, ErrorCode
@@ -19,9 +20,10 @@ class StaleRuns(Protocol):
 class Reaper:
     """Asks the store for lost runs, and bears with a store that is away for a while."""
 
-    def __init__(self, store: StaleRuns) -> None:
-        """Nothing is asked yet."""
+    def __init__(self, store: StaleRuns, *, then: Callable[[tuple[str, ...]], None]) -> None:
+        """Nothing is asked yet; `then` is told the ids of the runs that were touched."""
         self._store = store
+        self._then = then
         self._store_is_there = True
 
     def reap(self) -> int:
@@ -40,4 +42,5 @@ class Reaper:
         self._store_is_there = True
         if rescued:
             log.warning("stale_runs_rescued", num_rescued=len(rescued), detail=" ".join(rescued))
+            self._then(rescued)
         return len(rescued)

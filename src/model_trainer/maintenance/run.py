@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 from model_trainer.core.logging import get_logger
 from model_trainer.maintenance.leftovers import LeftoverCleaner
@@ -14,6 +15,7 @@ def run_maintenance(
     store: StaleRuns,
     cleaner: LeftoverCleaner,
     *,
+    close_accounts: Callable[[tuple[str, ...]], None],
     reap_every_seconds: float,
     clean_every_seconds: float = 600.0,
     stop: threading.Event,
@@ -23,11 +25,12 @@ def run_maintenance(
     Args:
         store: what knows lost runs.
         cleaner: what removes leftovers.
+        close_accounts: told the ids of the runs that the reaper touched.
         reap_every_seconds: between two looks for lost runs.
         clean_every_seconds: between two clean-ups, which walk through all folders; the first is at once.
         stop: ends the loop, at once when it waits.
     """
-    reaper = Reaper(store)
+    reaper = Reaper(store, then=close_accounts)
     clean_at = time.monotonic()
     log.info("maintenance_started")
     while not stop.is_set():

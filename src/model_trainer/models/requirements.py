@@ -16,7 +16,7 @@ def check_fits(family: Family, method: str) -> None:
         fault = FieldFault(
             "/tokenizer_id", f"{family.name} takes tokenizers of method: {', '.join(supported)}"
         )
-        message = f"The tokenizer's method is {method!r}, which {family.name} cannot use."
+        message = f"The tokenizer's method is {method!r}; {family.name} takes {', '.join(supported)}."
         raise AppError(ErrorCode.TOKENIZER_MISMATCH, message, faults=[fault])
 
 
@@ -31,9 +31,17 @@ def check_memory(estimate: MemoryEstimate, recipe: Recipe, machine: Machine) -> 
             ),
             FieldFault("/max_seq_len", "shorter windows need less memory"),
         ]
+        if estimate.activations < needed / 2:
+            faults.insert(0, _size_fault(recipe))
         message = (
             f"Training needs at least {needed / 2**30:.1f} GiB ({estimate.num_parameters:,} parameters) and the "
             f"{recipe.device} has {available / 2**30:.1f} GiB. Choose a smaller model, batch or window."
         )
         facts = {"needed_bytes": needed, "available_bytes": available}
         raise AppError(ErrorCode.MODEL_TOO_LARGE, message, facts=facts, faults=faults)
+
+
+def _size_fault(recipe: Recipe) -> FieldFault:
+    """Names the family's sizes: batch and window alone do not help where weights take most of the memory."""
+    sizes = ", ".join(name for name, value in recipe.shape.items() if isinstance(value, int))
+    return FieldFault("", f"most of it is for weights: ask for a smaller {recipe.model_family} ({sizes})")

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, ValidationError
 
 from model_trainer.core.contracts.base import Contract, JsonObject, as_json, dump_json, parse_json_object
 from model_trainer.core.contracts.tokenizer import Normalisation, TokenizerInfo, TokenizerSpec
-from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.core.errors import AppError, ErrorCode, FieldFault
 from model_trainer.core.files import sha256_of, write_atomically
 from model_trainer.core.logging import get_logger
 
@@ -245,4 +245,5 @@ def vocabulary_too_large(asked: int, possible: int) -> AppError:
         f"This text cannot give a vocabulary of {asked}: {possible} is the most. "
         f"Ask for vocab_size {possible} or less, lower min_frequency, or add text.",
         facts={"asked": asked, "possible": possible},
+        faults=[FieldFault("/vocab_size", f"at most {possible} for this corpus")],
     )

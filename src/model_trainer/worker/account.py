@@ -10,10 +10,17 @@ from typing import assert_never
 from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.corpus import CorpusDigest
 from model_trainer.core.contracts.manifest import ArtifactKind, Manifest, ManifestStatus, RunPointer
-from model_trainer.core.contracts.run import RunRecord, RunStatus
+from model_trainer.core.contracts.run import RunKind, RunRecord, RunStatus
 from model_trainer.core.files import sha256_of
 from model_trainer.core.ports.storage import ArtifactTree
-from model_trainer.worker.manifests import git_commit, host_facts, library_versions, seal
+from model_trainer.worker.manifests import (
+    MANIFEST_FILE,
+    git_commit,
+    host_facts,
+    library_versions,
+    read_manifest,
+    seal,
+)
 
 
 class ArtifactAccount:
@@ -85,6 +92,24 @@ class ArtifactAccount:
             attempts=record.attempts,
             files=(),
         )
+
+
+def close_account(record: RunRecord, artifacts: ArtifactTree) -> None:
+    """Seals the folder of a run that ended without its worker: what its last manifest knew, as far as there is one,
+    with the end that its record tells."""
+    kind: ArtifactKind = "tokenizers" if record.kind is RunKind.TOKENIZER else "models"
+    folder = artifacts.folder(kind, record.run_id)
+    account = ArtifactAccount(kind=kind, record=record, seed=_seed_of(record), folder=folder)
+    if (folder / MANIFEST_FILE).exists():
+        known = read_manifest(folder)
+        account.resolved, account.metrics, account.corpus = known.resolved, known.metrics, known.corpus
+        account.tokenizer_id, account.tokenizer_sha256 = known.tokenizer_id, known.tokenizer_sha256
+    account.write(record, artifacts)
+
+
+def _seed_of(record: RunRecord) -> int:
+    seed = record.spec.get("seed")
+    return seed if isinstance(seed, int) else 0
 
 
 def iso_time(milliseconds: int) -> str:

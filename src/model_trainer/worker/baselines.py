@@ -1,41 +1,85 @@
-"""Which earlier run a model is compared with."""
+"""Which earlier run a model is compared with, and by which of its evaluations."""
+
+from dataclasses import dataclass
+from pathlib import Path
 
 from model_trainer.core.contracts.evaluation import Evaluation
 from model_trainer.core.contracts.run import RunKind, RunQuery, RunRecord, RunStatus
 from model_trainer.core.errors import AppError, ErrorCode, FieldFault
+from model_trainer.core.logging import get_logger
 from model_trainer.engine.evaluation.compare import read_evaluation
 from model_trainer.engine.evaluation.evaluate import METRICS_FILE
+from model_trainer.worker.outcomes import faults_at
 from model_trainer.worker.parts import WorkerParts
 
+log = get_logger(__name__)
+
 _LOOK_BACK = 100
+_FIELD = "/compare_to_run_id"
 
 
-def find_baseline(parts: WorkerParts, record: RunRecord, *, asked: str | None) -> Evaluation | None:
-    """The final evaluation of the run asked for, or of the newest completed run of the same family on the same corpus.
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A completed training and what has been measured of it."""
 
-    Raises RUN_NOT_FOUND or CONFLICT when the run asked for has no evaluation; None when nothing was asked for and
-    there is no such run.
+    final: Evaluation
+    """Of its own validation split, at its end."""
+    later: tuple[Evaluation, ...]
+    """Asked for since, newest first."""
+
+    def on_text(self, text_sha256: str) -> Evaluation:
+        """An evaluation on this very text; where there is none, the final one: the figures still stand side by side."""
+        for evaluation in (self.final, *self.later):
+            if evaluation.text_sha256 == text_sha256:
+                return evaluation
+        return self.final
+
+
+def find_baseline(parts: WorkerParts, record: RunRecord, *, asked: str | None) -> Baseline | None:
+    """The training asked for, or the newest completed one before `record` of the same family on the same corpus.
+
+    Raises RUN_NOT_FOUND, CONFLICT or ARTIFACT_CORRUPT when the training asked for has no evaluation that can be read.
+    When nothing was asked for, trainings without one are passed over; None when there is no other.
     """
     if asked is not None:
-        found = _evaluation_of(parts, asked)
-        if found is None:
-            fault = FieldFault("/compare_to_run_id", "must be a completed training with an evaluation")
-            raise AppError(
-                ErrorCode.CONFLICT, f"Run {asked} has no evaluation to compare with.", faults=[fault]
-            )
-        return found
+        with faults_at(_FIELD):
+            return _baseline_of(parts, parts.runs.get(asked))
     query = RunQuery(
-        kind=RunKind.TRAIN, limit=_LOOK_BACK, status=RunStatus.COMPLETED, family=record.family, after=None
+        kind=RunKind.TRAIN,
+        limit=_LOOK_BACK,
+        status=RunStatus.COMPLETED,
+        family=record.family,
+        after=record.run_id,
     )
     for earlier in parts.runs.list_runs(query).records:
-        same_corpus = earlier.spec.get("corpus_path") == record.spec.get("corpus_path")
-        if same_corpus and earlier.run_id < record.run_id:
-            return _evaluation_of(parts, earlier.run_id)
+        if earlier.spec.get("corpus_path") == record.spec.get("corpus_path"):
+            try:
+                return _baseline_of(parts, earlier)
+            except AppError as error:
+                log.warning("baseline_passed_over", error_code=error.code.value, detail=error.message)
     return None
 
 
-def _evaluation_of(parts: WorkerParts, run_id: str) -> Evaluation | None:
-    parts.runs.get(run_id)
-    if not parts.artifacts.exists("models", run_id):
+def _baseline_of(parts: WorkerParts, record: RunRecord) -> Baseline:
+    is_complete = record.kind is RunKind.TRAIN and record.status is RunStatus.COMPLETED
+    if not is_complete or not parts.artifacts.exists("models", record.run_id):
+        raise _nothing_to_compare(record.run_id)
+    folder = parts.artifacts.folder("models", record.run_id) / "eval"
+    final = read_evaluation(folder / METRICS_FILE)
+    if final is None:
+        raise _nothing_to_compare(record.run_id)
+    asked_for = (_readable(path) for path in sorted(folder.glob(f"*/{METRICS_FILE}"), reverse=True))
+    return Baseline(final=final, later=tuple(one for one in asked_for if one is not None))
+
+
+def _readable(path: Path) -> Evaluation | None:
+    try:
+        return read_evaluation(path)
+    except AppError as error:
+        log.warning("evaluation_passed_over", evaluation_id=path.parent.name, error_code=error.code.value)
         return None
-    return read_evaluation(parts.artifacts.folder("models", run_id) / "eval" / METRICS_FILE)
+
+
+def _nothing_to_compare(run_id: str) -> AppError:
+    fault = FieldFault(_FIELD, "must be a completed training with an evaluation")
+    return AppError(ErrorCode.CONFLICT, f"Run {run_id} has no evaluation to compare with.", faults=[fault])

@@ -4,14 +4,18 @@ from model_trainer.core.contracts.corpus import CorpusDigest, EncodingErrors, Sp
 from model_trainer.core.ports.storage import CorpusRoot, CorpusSource
 from model_trainer.engine.data.corpus import check_splits, scan_corpus
 from model_trainer.worker.lease import HeldRun
+from model_trainer.worker.outcomes import faults_at
+
+CORPUS_FIELD = "/corpus_path"
 
 
 def scan_split(
     corpora: CorpusRoot, corpus_path: str, *, held: HeldRun, plan: SplitPlan
 ) -> tuple[CorpusSource, CorpusDigest]:
-    """As scan(); raises DATA_TOO_SMALL too, when a split that is wanted would stay empty."""
-    source, digest = scan(corpora, corpus_path, held=held, encoding_errors=plan.encoding_errors)
-    check_splits(source, digest, plan=plan)
+    """As scan(); raises DATA_TOO_SMALL too, when a split that is wanted would stay empty. Faults name the corpus."""
+    with faults_at(CORPUS_FIELD):
+        source, digest = scan(corpora, corpus_path, held=held, encoding_errors=plan.encoding_errors)
+        check_splits(source, digest, plan=plan)
     return source, digest
 
 

@@ -8,17 +8,20 @@ from model_trainer.core.contracts.evaluation import EvaluateSpec, Evaluation
 from model_trainer.core.contracts.events import JobEvaluated
 from model_trainer.core.contracts.manifest import Revision
 from model_trainer.core.contracts.run import Phase, RunRecord
+from model_trainer.core.contracts.training import Recipe
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.logging import get_logger
 from model_trainer.engine.data.token_blocks import pack, pack_whole
 from model_trainer.engine.data.token_splits import TokenSplit
-from model_trainer.engine.devices import select_device, set_threads
+from model_trainer.engine.devices import probe_machine, select_device, set_threads
 from model_trainer.engine.evaluation.compare import read_evaluation
 from model_trainer.engine.evaluation.evaluate import METRICS_FILE, EvaluationSubject, evaluate, write_result
+from model_trainer.engine.protocols import Device
 from model_trainer.worker.baselines import find_baseline
-from model_trainer.worker.corpora import scan
+from model_trainer.worker.corpora import CORPUS_FIELD, scan
 from model_trainer.worker.lease import HeldRun
 from model_trainer.worker.manifests import append_revision
+from model_trainer.worker.outcomes import faults_at
 from model_trainer.worker.parts import WorkerParts
 from model_trainer.worker.supervise import Job, JobResult
 from model_trainer.worker.trained import TrainedModel, load_trained
@@ -50,11 +53,11 @@ class _EvaluateModel:
         held.enter_phase(Phase.STARTING, "Loading the model")
         trained = load_trained(self._parts, _parent(record))
         set_threads(trained.recipe.cpu_threads)
-        split, corpus_sha256 = self._text(held, spec, trained)
+        held.enter_phase(Phase.VALIDATING, "Reading the text")
+        baseline = find_baseline(self._parts, trained.record, asked=spec.compare_to_run_id)
+        with faults_at(CORPUS_FIELD if spec.split is None else "/split"):
+            split, corpus_sha256 = self._text(held, spec, trained)
         held.enter_phase(Phase.EVALUATING, "Scoring every token")
-        baseline = None
-        if spec.compare_to_run_id is not None:
-            baseline = find_baseline(self._parts, trained.record, asked=spec.compare_to_run_id)
         result = evaluate(
             trained.model,
             split,
@@ -65,17 +68,16 @@ class _EvaluateModel:
                 corpus_sha256=corpus_sha256,
             ),
             recipe=trained.recipe,
-            device=select_device(trained.recipe.device),
+            device=_device_for(trained.recipe),
             tokenizer=trained.tokenizer,
             prompts=trained.spec.sample_prompts,
-            baseline=baseline,
+            baseline=baseline.on_text(split.facts.text_sha256) if baseline is not None else None,
             report=lambda share: held.report(share, "Scoring every token"),
         )
         write_result(result, self._folder(record))
         return _job_result(held, result.evaluation)
 
     def _text(self, held: HeldRun, spec: EvaluateSpec, trained: TrainedModel) -> tuple[TokenSplit, str]:
-        held.enter_phase(Phase.VALIDATING, "Reading the text")
         path = spec.corpus_path or trained.spec.corpus_path
         errors = spec.encoding_errors if spec.corpus_path is not None else trained.spec.encoding_errors
         source, digest = scan(self._parts.corpora, path, held=held, encoding_errors=errors)
@@ -122,6 +124,11 @@ def _parent(record: RunRecord) -> str:
     if record.parent_run_id is None:
         raise AppError(ErrorCode.INTERNAL, "An evaluation record names no run.")
     return record.parent_run_id
+
+
+def _device_for(recipe: Recipe) -> Device:
+    """The device of the training; the CPU, in fp32, on a worker without CUDA: the queue of short jobs may have none."""
+    return select_device("cuda" if recipe.device == "cuda" and probe_machine().has_cuda else "cpu")
 
 
 def _refuse_other_text(trained: TrainedModel, corpus_sha256: str) -> None:

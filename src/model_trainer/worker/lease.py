@@ -4,9 +4,11 @@ The step loop never waits for the store: progress and events are left here and s
 is away they wait in a bounded buffer.
 """
 
+import os
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 
 from model_trainer.core.contracts.events import Event, JobProgress, MetricsProgress
@@ -20,6 +22,11 @@ log = get_logger(__name__)
 
 POLL_SECONDS = 0.05
 """How soon a cancel flag is seen; a read of two keys."""
+STALL_SECONDS = 300.0
+STALL_STEPS = 20
+"""A step loop that gives no sign for five minutes and twenty of its slowest steps hangs. Long enough for a large
+checkpoint on a slow disk; a validation gives signs of its own."""
+EX_TEMPFAIL = 75
 PROGRESS_FRACTION = 0.005
 PROGRESS_SECONDS = 10.0
 """A progress event is worth a place in the stream after half a per cent or ten seconds."""
@@ -27,6 +34,11 @@ PROGRESS_SECONDS = 10.0
 
 class Cancelled(Exception):
     """Somebody asked for the run to end."""
+
+
+def leave_at_once() -> None:  # pragma: no cover - ends the process that would measure it
+    """Ends this process without a word: what hangs cannot be asked to clean up. The reaper finds the run."""
+    os._exit(EX_TEMPFAIL)
 
 
 class HeldRun:
@@ -41,6 +53,8 @@ class HeldRun:
         heartbeat_seconds: float,
         mirror: EventMirror,
         most_events: int = 10_000,
+        stall_seconds: float = STALL_SECONDS,
+        abandon: Callable[[], None] = leave_at_once,
     ) -> None:
         """Nothing is sent before the with-block.
 
@@ -51,6 +65,8 @@ class HeldRun:
             heartbeat_seconds: between two reports; a cancel flag is looked for more often.
             mirror: follows the stream on disk.
             most_events: kept while the store is away.
+            stall_seconds: a step loop may be silent for so long at least before it counts as hung.
+            abandon: called, once, for a loop that hangs; the lease is not renewed any more then.
         """
         self.lease = lease
         self.user_id = user_id
@@ -58,6 +74,10 @@ class HeldRun:
         self._heartbeat_seconds = heartbeat_seconds
         self._mirror = mirror
         self._most_events = most_events
+        self._stall_seconds = stall_seconds
+        self._abandon = abandon
+        self._last_sign = time.monotonic()
+        self._slowest_step = 0.0
         self._lock = threading.Lock()
         self._events: deque[Event] = deque()
         self._phase = Phase.STARTING
@@ -90,14 +110,18 @@ class HeldRun:
         """Says what begins now; also a point at which a cancelled job ends."""
         self.check()
         with self._lock:
+            self._slowest_step = 0.0
             self._phase, self._message, self._progress = phase, message, Progress()
             self._tell_progress()
         log.info("phase_started", run_id=self.run_id, phase=phase.value, detail=message)
 
     def advance(self, progress: Progress) -> None:
-        """Leaves the latest progress of this phase; cheap enough for every step."""
+        """Leaves the latest progress of this phase; cheap enough for every step, and the sign that steps go on."""
+        now = time.monotonic()
         with self._lock:
-            self._progress = progress
+            if self._progress.step > 0:
+                self._slowest_step = max(self._slowest_step, now - self._last_sign)
+            self._last_sign, self._progress = now, progress
 
     def report(self, fraction: float, message: str) -> None:
         """Progress of a phase without steps; ends a cancelled job."""
@@ -128,7 +152,8 @@ class HeldRun:
         return self._lost.is_set()
 
     def check(self) -> None:
-        """Raises Cancelled or LEASE_LOST when the job should not go on."""
+        """Raises Cancelled or LEASE_LOST when the job should not go on; asking is a sign of life."""
+        self._last_sign = time.monotonic()
         if self._lost.is_set():
             raise AppError(ErrorCode.LEASE_LOST, "Another worker owns this run now; this one stops.")
         if self._cancel.is_set():
@@ -155,6 +180,15 @@ class HeldRun:
         next_beat = time.monotonic()
         while not self._closing.wait(POLL_SECONDS) and not self._lost.is_set():
             now = time.monotonic()
+            if self._hangs(now):
+                log.error(
+                    "run_stalled",
+                    run_id=self.run_id,
+                    step=self.current_step(),
+                    duration_seconds=now - self._last_sign,
+                )
+                self._abandon()
+                return
             if now >= next_beat:
                 self._beat()
                 next_beat = now + self._heartbeat_seconds
@@ -173,7 +207,11 @@ class HeldRun:
             self._tell_progress_when_due()
             events = tuple(self._events)
             update = RunUpdate(
-                phase=self._phase, message=self._message, progress=self._progress, metrics=dict(self._metrics)
+                phase=self._phase,
+                message=self._message,
+                progress=self._progress,
+                metrics=dict(self._metrics),
+                quiet_ms=round(1000 * (time.monotonic() - self._last_sign)),
             )
         try:
             flags = self._store.heartbeat(self.lease, update, events)
@@ -186,6 +224,12 @@ class HeldRun:
         if flags.cancel:
             self._cancel.set()
         self._mirror.catch_up(self._store, self.run_id)
+
+    def _hangs(self, now: float) -> bool:
+        """Only a loop that counts steps can be told from one long call into a library."""
+        if self._progress.total_steps == 0:
+            return False
+        return now - self._last_sign > max(self._stall_seconds, STALL_STEPS * self._slowest_step)
 
     def _went_wrong(self, error: AppError) -> None:
         if error.code is ErrorCode.LEASE_LOST:

@@ -17,6 +17,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from pydantic import JsonValue, ValidationError
 
+import model_trainer
 from model_trainer.core.compute.machine import cpu_model, hostname, physical_memory_bytes, usable_cpus
 from model_trainer.core.contracts.base import Contract, as_json, type_json
 from model_trainer.core.contracts.manifest import ArtifactFile, HostFacts, Manifest, Revision
@@ -42,6 +43,8 @@ LIBRARIES = (
     "torch",
     "transformers",
 )
+PACKAGE = Path(model_trainer.__file__).parent
+
 Why = Literal["missing", "size", "digest", "unlisted"]
 
 
@@ -149,23 +152,37 @@ def host_facts(modules: Mapping[str, object] = sys.modules) -> HostFacts:
     )
 
 
-def git_commit(folder: Path | None = None, *, git: str = "git", timeout_seconds: float = 5.0) -> str | None:
-    """The commit that is checked out in `folder` (the working directory); None where there is none, or no git."""
+def git_commit(package: Path = PACKAGE, *, git: str = "git", timeout_seconds: float = 5.0) -> str | None:
+    """The commit this code is of, `-dirty` behind it when tracked files differ; None where nobody knows.
+
+    An image has it baked into the package (COMMIT); a checkout is asked, if it is the package's own and not just one
+    that the package happens to lie in.
+    """
+    baked = package / "COMMIT"
+    if baked.is_file():
+        return baked.read_text().strip() or None
     program = shutil.which(git)
     if program is None:
         return None
+
+    def answer(*arguments: str) -> str | None:
+        return _output([program, *arguments], folder=package, timeout_seconds=timeout_seconds)
+
+    if answer("ls-files", "--error-unmatch", "__init__.py") is None:
+        return None
+    commit = answer("rev-parse", "--verify", "HEAD")
+    changes = answer("status", "--porcelain", "--untracked-files=no")
+    return f"{commit}-dirty" if commit and changes else commit
+
+
+def _output(command: list[str], *, folder: Path, timeout_seconds: float) -> str | None:
     try:
-        answer = subprocess.run(
-            [program, "rev-parse", "--verify", "HEAD"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=timeout_seconds,
-            check=False,
+        ended = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=timeout_seconds, check=False
         )
     except subprocess.TimeoutExpired:
         return None
-    return answer.stdout.strip() if answer.returncode == 0 else None
+    return ended.stdout.strip() if ended.returncode == 0 else None
 
 
 def _account_of(folder: Path, name: str) -> ArtifactFile:

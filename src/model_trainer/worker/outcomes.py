@@ -2,9 +2,11 @@
 
 import errno
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from model_trainer.core.contracts.run import Problem, ProblemFault
-from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.core.errors import AppError, ErrorCode, FailureClass
 
 
 def as_app_error(error: Exception, *, fallback: ErrorCode) -> AppError:
@@ -24,10 +26,22 @@ def as_app_error(error: Exception, *, fallback: ErrorCode) -> AppError:
     return AppError(fallback, "Something failed that should not have. The log of the run has the details.")
 
 
+@contextmanager
+def faults_at(pointer: str) -> Iterator[None]:
+    """What fails inside the with-block names the field of the request that it comes from."""
+    try:
+        yield
+    except AppError as error:
+        if error.failure_class is FailureClass.TRANSIENT:  # a full disk or a lost lease is no field's fault
+            raise
+        raise error.at(pointer) from error
+
+
 def problem_of(error: AppError, cause: Exception) -> Problem:
     """The problem a record, a manifest and the API show."""
-    foreign = not isinstance(cause, AppError)
-    inner = cause if foreign else cause.__cause__
+    inner: BaseException | None = cause
+    while isinstance(inner, AppError):
+        inner = inner.__cause__
     return Problem(
         code=error.code,
         message=error.message,

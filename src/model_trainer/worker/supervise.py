@@ -6,9 +6,9 @@ from pathlib import Path
 
 from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.events import Event, JobCancelled, JobCompleted, JobFailed
-from model_trainer.core.contracts.run import Lease, Outcome, RunRecord, RunStatus
+from model_trainer.core.contracts.run import Lease, Outcome, RunKind, RunRecord, RunStatus
 from model_trainer.core.errors import AppError, ErrorCode, FailureClass, Reason, reason_of
-from model_trainer.core.logging import bind_context, get_logger, log_also_to
+from model_trainer.core.logging import LogFields, bind_context, get_logger, log_also_to
 from model_trainer.worker.event_mirror import EventMirror
 from model_trainer.worker.lease import Cancelled, HeldRun
 from model_trainer.worker.outcomes import as_app_error, backoff_seconds, problem_of
@@ -56,14 +56,27 @@ def supervise(parts: WorkerParts, *, run_id: str, epoch: int, job: Job) -> None:
             log.info("job_has_nothing_to_do", epoch=epoch)
             return
         record = parts.runs.get(run_id)
-        try:
-            folder = job.folder(record)
-        except (AppError, OSError) as error:
-            _fail_without_folder(parts, record=record, lease=lease, error=error, fallback=job.fallback)
-            return
-        with log_also_to(folder / "logs.jsonl", service="model-trainer-worker"):
-            _live(parts, record=record, lease=lease, folder=folder, job=job)
-        job.ended(parts.runs.get(run_id))
+        with bind_context(**_log_fields(record)):
+            _claimed(parts, record=record, lease=lease, job=job)
+
+
+def _log_fields(record: RunRecord) -> LogFields:
+    """What finds the lines of a run: the request that made it, and the tokenizer it makes."""
+    fields: LogFields = {"request_id": record.request_id}
+    if record.kind is RunKind.TOKENIZER:
+        fields["tokenizer_id"] = record.run_id
+    return fields
+
+
+def _claimed(parts: WorkerParts, *, record: RunRecord, lease: Lease, job: Job) -> None:
+    try:
+        folder = job.folder(record)
+    except (AppError, OSError) as error:
+        _fail_without_folder(parts, record=record, lease=lease, error=error, fallback=job.fallback)
+        return
+    with log_also_to(folder / "logs.jsonl", service="model-trainer-worker"):
+        _live(parts, record=record, lease=lease, folder=folder, job=job)
+    job.ended(parts.runs.get(record.run_id))
 
 
 def _live(parts: WorkerParts, *, record: RunRecord, lease: Lease, folder: Path, job: Job) -> None:
@@ -113,6 +126,7 @@ def _work(held: HeldRun, record: RunRecord, job: Job) -> _Ending:
 
 
 def _end(parts: WorkerParts, *, held: HeldRun, record: RunRecord, ending: _Ending) -> None:
+    """The log's last line comes before the record's end: who follows the log stops at that."""
     try:
         if ending.result is not None:
             _complete(parts, held, ending.result)
@@ -137,10 +151,13 @@ def _complete(parts: WorkerParts, held: HeldRun, result: JobResult) -> None:
         job_id=held.run_id, user_id=held.user_id, message=result.message, metrics=result.metrics
     )
     outcome = Outcome(
-        status=RunStatus.COMPLETED, message=result.message, result=result.result, metrics=result.metrics
+        status=RunStatus.COMPLETED,
+        message=result.message,
+        result=result.result,
+        metrics=held.latest_metrics() | result.metrics,
     )
-    parts.runs.finish(held.lease, outcome, _events(held, event))
     log.info("job_completed", detail=result.message)
+    parts.runs.finish(held.lease, outcome, _events(held, event))
 
 
 def _cancel(parts: WorkerParts, held: HeldRun) -> None:
@@ -151,8 +168,8 @@ def _cancel(parts: WorkerParts, held: HeldRun) -> None:
         reason=Reason.USER_CANCELLED,
         metrics=held.latest_metrics(),
     )
-    parts.runs.finish(held.lease, outcome, _events(held, event))
     log.info("job_cancelled", step=held.current_step())
+    parts.runs.finish(held.lease, outcome, _events(held, event))
 
 
 def _retry(parts: WorkerParts, held: HeldRun, record: RunRecord, error: AppError) -> None:
@@ -160,8 +177,8 @@ def _retry(parts: WorkerParts, held: HeldRun, record: RunRecord, error: AppError
         record.attempt, base=parts.settings.rq.retry_backoff_seconds, source=random.Random()
     )
     message = f"Attempt {record.attempt} failed ({error.code.value}); the next follows in {delay:.0f} s."
-    parts.runs.release(held.lease, message=message, delay_seconds=delay)
     log.warning("job_retried", attempt=record.attempt, error_code=error.code.value, duration_seconds=delay)
+    parts.runs.release(held.lease, message=message, delay_seconds=delay)
 
 
 def _fail(parts: WorkerParts, held: HeldRun, error: AppError, cause: Exception) -> None:

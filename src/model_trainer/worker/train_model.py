@@ -27,10 +27,11 @@ from model_trainer.engine.training.trainer import fit
 from model_trainer.models.family import Family
 from model_trainer.models.requirements import check_fits, check_memory
 from model_trainer.worker.account import ArtifactAccount
-from model_trainer.worker.baselines import find_baseline
-from model_trainer.worker.corpora import scan_split
+from model_trainer.worker.baselines import Baseline, find_baseline
+from model_trainer.worker.corpora import CORPUS_FIELD, scan_split
 from model_trainer.worker.lease import Cancelled, HeldRun
 from model_trainer.worker.observer import RunObserver
+from model_trainer.worker.outcomes import faults_at
 from model_trainer.worker.parts import WorkerParts
 from model_trainer.worker.series import RunSeries
 from model_trainer.worker.supervise import Job, JobResult
@@ -52,6 +53,7 @@ class _Prepared:
     tokenizer: Tokenizer
     digest: CorpusDigest
     splits: TokenSplits
+    baseline: Baseline | None
 
 
 class _TrainModel:
@@ -71,7 +73,7 @@ class _TrainModel:
         spec = self._parts.registry.parse_train_spec(dump_json(record.spec))
         account = ArtifactAccount(kind="models", record=record, seed=spec.seed, folder=self._folder(record))
         self._account = account
-        prepared = self._prepare(held, spec, account)
+        prepared = self._prepare(held, record, spec=spec, account=account)
         model, fitted = self._train(held, prepared, account)
         self._save(model, prepared, account)
         evaluation = self._evaluate(held, record, model, prepared=prepared, account=account)
@@ -94,7 +96,9 @@ class _TrainModel:
             result=result,
         )
 
-    def _prepare(self, held: HeldRun, spec: TrainSpec, account: ArtifactAccount) -> _Prepared:
+    def _prepare(
+        self, held: HeldRun, record: RunRecord, *, spec: TrainSpec, account: ArtifactAccount
+    ) -> _Prepared:
         held.enter_phase(Phase.VALIDATING, "Reading the whole corpus once")
         parts = self._parts
         family = parts.registry.family(spec.model_family)
@@ -104,11 +108,13 @@ class _TrainModel:
             check_fits(family, kind)
             recipe = family.resolve(spec, machine, vocab_size=tokenizer.inspect().vocab_size)
             check_memory(family.estimate(recipe), recipe, machine)
+            # Now, not when it is needed: a run that cannot be compared with must not cost a finished training.
+            baseline = find_baseline(parts, record, asked=spec.compare_to_run_id)
             source, digest = scan_split(parts.corpora, spec.corpus_path, held=held, plan=spec.split_plan())
         account.corpus, account.resolved = digest, as_json(recipe)
         account.tokenizer_id, account.tokenizer_sha256 = spec.tokenizer_id, tokenizer.inspect().sha256
         held.enter_phase(Phase.TOKENIZING, "Turning text into token blocks")
-        with account.timed("tokenize"):
+        with account.timed("tokenize"), faults_at(CORPUS_FIELD):
             splits = pack(
                 source,
                 digest,
@@ -120,7 +126,13 @@ class _TrainModel:
                 report=held.report,
             )
         return _Prepared(
-            spec=spec, family=family, recipe=recipe, tokenizer=tokenizer, digest=digest, splits=splits
+            spec=spec,
+            family=family,
+            recipe=recipe,
+            tokenizer=tokenizer,
+            digest=digest,
+            splits=splits,
+            baseline=baseline,
         )
 
     def _train(
@@ -144,7 +156,11 @@ class _TrainModel:
         with (
             account.timed("train"),
             LanguageModellingTask(
-                train=splits.train, validation=splits.validation, recipe=recipe, device=device
+                train=splits.train,
+                validation=splits.validation,
+                recipe=recipe,
+                device=device,
+                on_evaluation=lambda _share: held.check(),
             ) as task,
         ):
             fitted = fit(
@@ -192,11 +208,11 @@ class _TrainModel:
         account: ArtifactAccount,
     ) -> Evaluation:
         held.enter_phase(Phase.EVALUATING, "Scoring the whole validation split")
-        baseline = find_baseline(self._parts, record, asked=prepared.spec.compare_to_run_id)
+        validation, baseline = prepared.splits.validation, prepared.baseline
         with account.timed("evaluate"):
             measured = evaluate(
                 model,
-                prepared.splits.validation,
+                validation,
                 subject=EvaluationSubject(
                     run_id=record.run_id,
                     evaluation_id=record.run_id,
@@ -207,7 +223,7 @@ class _TrainModel:
                 device=select_device(prepared.recipe.device),
                 tokenizer=prepared.tokenizer,
                 prompts=prepared.spec.sample_prompts,
-                baseline=baseline,
+                baseline=baseline.on_text(validation.facts.text_sha256) if baseline is not None else None,
                 report=lambda share: held.report(share, "Scoring the whole validation split"),
             )
             write_result(measured, account.folder / "eval")

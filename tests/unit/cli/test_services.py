@@ -49,7 +49,7 @@ def test_up_runs_the_stack_until_it_is_told_to_stop(
     assert bench.run("up", "--port", str(port)) == 0
     stack = bench.doors.stacks[0]
     assert (stack.state, stack.with_redis) == (Path(".state"), True)
-    assert stack.env == {"MINE": "kept", "REDIS_URL": "unix:///made-up.sock", "GOMP_SPINCOUNT": "1000"}
+    assert stack.env == {"MINE": "kept", "REDIS_URL": "unix:///made-up.sock"}
     assert [process.name for process in stack.processes] == ["api", "worker", "worker-short", "maintenance"]
     assert stack.processes[0].argv[1:] == (
         *("-m", "model_trainer", "--env-file", ".env"),

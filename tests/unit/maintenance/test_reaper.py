@@ -23,25 +23,31 @@ class Store:
 AWAY = AppError(ErrorCode.STORE_UNAVAILABLE, "Redis does not answer.")
 
 
-def test_rescued_runs_are_counted_and_logged() -> None:
+def nothing(_run_ids: tuple[str, ...]) -> None:
+    """Nobody wants to know."""
+
+
+def test_rescued_runs_are_counted_logged_and_handed_on() -> None:
+    touched: list[tuple[str, ...]] = []
     with capture_logs() as lines:
-        assert Reaper(Store(("R1", "R2"))).reap() == 2
+        assert Reaper(Store(("R1", "R2")), then=touched.append).reap() == 2
 
     (line,) = lines
     assert line["event"] == "stale_runs_rescued"
     assert line["num_rescued"] == 2
     assert line["detail"] == "R1 R2"
+    assert touched == [("R1", "R2")]
 
 
 def test_nothing_lost_is_not_news() -> None:
     with capture_logs() as lines:
-        assert Reaper(Store(())).reap() == 0
+        assert Reaper(Store(()), then=nothing).reap() == 0
 
     assert lines == []
 
 
 def test_an_outage_of_the_store_is_logged_once_at_each_end() -> None:
-    reaper = Reaper(Store(AWAY, AWAY, ("R1",), (), AWAY))
+    reaper = Reaper(Store(AWAY, AWAY, ("R1",), (), AWAY), then=nothing)
 
     with capture_logs() as lines:
         rescued = [reaper.reap() for _ in range(5)]
@@ -57,4 +63,4 @@ def test_an_outage_of_the_store_is_logged_once_at_each_end() -> None:
 
 def test_a_fault_that_waiting_does_not_mend_is_passed_on() -> None:
     with pytest.raises(AppError, match="defect"):
-        Reaper(Store(AppError(ErrorCode.INTERNAL, "a defect"))).reap()
+        Reaper(Store(AppError(ErrorCode.INTERNAL, "a defect")), then=nothing).reap()

@@ -40,11 +40,17 @@ class CountingCleaner(LeftoverCleaner):
         return 0
 
 
+def nothing(_run_ids: tuple[str, ...]) -> None:
+    """Nobody wants to know."""
+
+
 def test_it_looks_often_and_cleans_seldom_and_survives_an_outage() -> None:
     stop = threading.Event()
     store, cleaner = StopsAfter(5, stop), CountingCleaner()
 
-    run_maintenance(store, cleaner, reap_every_seconds=0, clean_every_seconds=3600, stop=stop)
+    run_maintenance(
+        store, cleaner, close_accounts=nothing, reap_every_seconds=0, clean_every_seconds=3600, stop=stop
+    )
 
     assert store.looks == 5
     assert cleaner.rounds == 1
@@ -54,7 +60,9 @@ def test_it_cleans_again_when_it_is_time() -> None:
     stop = threading.Event()
     store, cleaner = StopsAfter(3, stop), CountingCleaner()
 
-    run_maintenance(store, cleaner, reap_every_seconds=0, clean_every_seconds=0, stop=stop)
+    run_maintenance(
+        store, cleaner, close_accounts=nothing, reap_every_seconds=0, clean_every_seconds=0, stop=stop
+    )
 
     assert cleaner.rounds == 3
 
@@ -64,6 +72,6 @@ def test_a_stop_before_the_start_does_nothing() -> None:
     stop.set()
     store = StopsAfter(9, stop)
 
-    run_maintenance(store, CountingCleaner(), reap_every_seconds=3600, stop=stop)
+    run_maintenance(store, CountingCleaner(), close_accounts=nothing, reap_every_seconds=3600, stop=stop)
 
     assert store.looks == 0

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[3]
 def test_every_room_of_the_package_is_on_the_map() -> None:
     text = page(ROOT)
     for room in (ROOT / "src" / "model_trainer").iterdir():
-        if room.suffix == ".py" and room.name != "__init__.py" or (room / "__init__.py").exists():
+        if (room.suffix == ".py" and room.name != "__init__.py") or (room / "__init__.py").exists():
             assert f"`{room.name}" in text, room
 
 

@@ -1,3 +1,6 @@
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,13 @@ from tests.unit.worker.bench import Bench, wait_until
 
 
 def _held(
-    bench: Bench, tmp_path: Path, *, heartbeat_seconds: float = 0.05, most_events: int = 10_000
+    bench: Bench,
+    tmp_path: Path,
+    *,
+    heartbeat_seconds: float = 0.05,
+    most_events: int = 10_000,
+    stall_seconds: float = 300.0,
+    abandon: Callable[[], None] = lambda: None,
 ) -> HeldRun:
     return HeldRun(
         store=bench.store,
@@ -20,6 +29,8 @@ def _held(
         heartbeat_seconds=heartbeat_seconds,
         mirror=EventMirror(tmp_path / "events.jsonl"),
         most_events=most_events,
+        stall_seconds=stall_seconds,
+        abandon=abandon,
     )
 
 
@@ -123,3 +134,36 @@ def test_when_the_buffer_is_full_rows_give_way_and_news_of_the_run_does_not(
         "trainer.metrics.progress.v1",
         "trainer.job.resumed.v1",
     ]
+
+
+def test_the_heartbeat_tells_how_long_the_work_has_been_silent(bench: Bench, tmp_path: Path) -> None:
+    bench.now = 2_000_000.0
+    with _held(bench, tmp_path) as held:
+        held.advance(Progress(step=1, total_steps=9))
+        time.sleep(0.3)
+        wait_until(lambda: bench.store.get(held.run_id).progress.step == 1)
+
+        def silence_ms() -> int:
+            record = bench.store.get(held.run_id)
+            return record.updated_at_ms - (record.heartbeat_at_ms or 0)
+
+        wait_until(lambda: silence_ms() >= 250)
+        held.check()
+        wait_until(lambda: silence_ms() < 250)
+
+
+def test_a_step_loop_that_hangs_loses_its_lease_and_is_abandoned(bench: Bench, tmp_path: Path) -> None:
+    abandoned = threading.Event()
+    with _held(bench, tmp_path, stall_seconds=0.2, abandon=abandoned.set) as held:
+        held.advance(Progress(step=1, total_steps=9))
+        held.advance(Progress(step=2, total_steps=9))
+        assert abandoned.wait(10)
+    assert "trainer.job.failed.v1" not in bench.event_types(held.run_id)
+
+
+def test_a_long_call_into_a_library_is_not_taken_for_a_hang(bench: Bench, tmp_path: Path) -> None:
+    abandoned = threading.Event()
+    with _held(bench, tmp_path, stall_seconds=0.05, abandon=abandoned.set) as held:
+        held.enter_phase(Phase.VALIDATING, "Reading")
+        time.sleep(0.2)
+    assert not abandoned.is_set()

@@ -1,5 +1,7 @@
 import hashlib
 import importlib.metadata
+import re
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -274,19 +276,43 @@ def _program(path: Path, script: str) -> str:
     return str(path)
 
 
-def test_the_commit_of_the_folder_is_asked_of_git(tmp_path: Path) -> None:
-    (tmp_path / "checkout").mkdir()
-    git = _program(tmp_path / "git", 'echo "$(basename "$PWD") $*"')
-    assert git_commit(tmp_path / "checkout", git=git) == "checkout rev-parse --verify HEAD"
+def _checkout(folder: Path) -> Path:
+    package = folder / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("x = 1\n")
+    for command in (
+        ["init", "-q"],
+        ["add", "."],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "first"],
+    ):
+        subprocess.run(["git", *command], cwd=folder, check=True, capture_output=True)
+    return package
 
 
-def test_a_checkout_without_a_commit_has_none(tmp_path: Path) -> None:
-    git = _program(tmp_path / "git", "echo HEAD; echo fatal: Needed a single revision >&2; exit 128")
-    assert git_commit(tmp_path, git=git) is None
+def test_the_commit_of_the_packages_own_checkout_is_told(tmp_path: Path) -> None:
+    commit = git_commit(_checkout(tmp_path))
+    assert commit is not None
+    assert re.fullmatch("[0-9a-f]{40}", commit)
 
 
-def test_a_folder_that_is_no_checkout_has_no_commit(tmp_path: Path) -> None:
-    assert git_commit(tmp_path) is None
+def test_changed_files_are_told_too(tmp_path: Path) -> None:
+    package = _checkout(tmp_path)
+    (package / "__init__.py").write_text("x = 2\n")
+    assert (git_commit(package) or "").endswith("-dirty")
+
+
+def test_a_checkout_that_is_not_the_packages_own_is_not_asked(tmp_path: Path) -> None:
+    installed = _checkout(tmp_path) / "site-packages"
+    installed.mkdir()
+    (installed / "__init__.py").touch()
+    assert git_commit(installed) is None
+
+
+@pytest.mark.parametrize(("baked", "told"), [("abc123\n", "abc123"), ("\n", None)])
+def test_a_commit_baked_into_the_package_is_believed(tmp_path: Path, baked: str, told: str | None) -> None:
+    package = _checkout(tmp_path)
+    (package / "COMMIT").write_text(baked)
+    assert git_commit(package) == told
 
 
 def test_a_machine_without_git_has_no_commit(tmp_path: Path) -> None:

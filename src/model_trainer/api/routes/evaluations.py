@@ -84,7 +84,8 @@ class EvaluationRoutes:
     def _start(self, spec: EvaluateSpec, run_id: str, idempotency: IdempotencyKey | None) -> Submission:
         container = self._container
         parent = container.training.find_training(run_id)
-        check_evaluation(spec, parent, corpora=container.corpora, runs=container.runs)
+        workers = container.workers_of(container.settings.rq.short_queue_name)
+        check_evaluation(spec, parent, corpora=container.corpora, runs=container.runs, workers=workers)
         return container.evaluations.start(
             spec, parent=parent, request_id=current_request_id(), idempotency=idempotency
         )

@@ -56,12 +56,12 @@ class EventRoutes:
         after = wanted.after if seen is None else seen
         if EVENT_STREAM in request.headers.get("accept", ""):
             return self._streams.respond(self._streams.follow(run_id, after, self._look))
-        view = await run_in_threadpool(self._page, record, wanted)
+        view = await run_in_threadpool(self._page, record, after, wanted.limit)
         return Response(view.model_dump_json(), media_type="application/json")
 
-    def _page(self, record: RunRecord, wanted: EventsQuery) -> EventsView:
-        events = self._container.runs.events_after(record.run_id, after=wanted.after, limit=wanted.limit)
-        last = events[-1].seq if events else wanted.after
+    def _page(self, record: RunRecord, after: int, limit: int) -> EventsView:
+        events = self._container.runs.events_after(record.run_id, after=after, limit=limit)
+        last = events[-1].seq if events else after
         return EventsView(
             run_id=record.run_id, data=events, has_more=last < record.last_event_seq, last_seq=last
         )

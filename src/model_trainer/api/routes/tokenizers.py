@@ -14,7 +14,7 @@ from model_trainer.api.routes.accepted import ACCEPTED, accepted, once
 from model_trainer.api.routes.endpoints import IDEMPOTENCY_KEY, TokenizerIdPath, add
 from model_trainer.api.schemas.page import Page, TokenizerListQuery
 from model_trainer.api.schemas.tokenizer import TokenizerView, view_tokenizer, view_tokenizers
-from model_trainer.api.validators.corpus import check_corpus, check_vocabulary
+from model_trainer.api.validators.corpus import check_corpus, check_size, check_vocabulary
 from model_trainer.api.validators.tokenizer import check_library
 from model_trainer.container import Container
 from model_trainer.core.contracts.ids import TokenizerId
@@ -97,9 +97,11 @@ class TokenizerRoutes:
 
     def _start(self, spec: TokenizerSpec, idempotency: IdempotencyKey | None) -> Submission:
         container = self._container
-        queue_name = container.settings.rq.short_queue_name
-        workers = tuple(worker for worker in container.workers.alive() if worker.queue == queue_name)
+        workers = container.workers_of(container.settings.rq.short_queue_name)
         check_library(container.registry.tokenizer(spec.method), workers=workers)
-        source = check_corpus(container.corpora, spec.corpus_path, encoding_errors=spec.encoding_errors)
+        source = check_corpus(
+            container.corpora, spec.corpus_path, encoding_errors=spec.encoding_errors, workers=workers
+        )
         check_vocabulary(spec, source)
+        check_size(source, spec.split_plan(), window=0)
         return container.tokenizers.start(spec, request_id=current_request_id(), idempotency=idempotency)

@@ -46,7 +46,7 @@ class EventsQuery(Contract):
     """Which events."""
 
     after: Annotated[int, Field(ge=0, lt=2**53)] = 0
-    """Only events with a higher sequence number; in a stream the header Last-Event-ID goes before."""
+    """Only events with a higher sequence number; the header Last-Event-ID goes before."""
     limit: Annotated[int, Field(ge=1, le=1000)] = 500
     """Events in one JSON answer; a stream has no end but the run's."""
 

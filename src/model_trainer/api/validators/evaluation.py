@@ -3,16 +3,23 @@
 from model_trainer.api.validators.corpus import check_corpus
 from model_trainer.api.validators.training import check_comparison
 from model_trainer.core.contracts.evaluation import EvaluateSpec
-from model_trainer.core.contracts.run import RunRecord
+from model_trainer.core.contracts.run import RunRecord, Worker
 from model_trainer.core.errors import AppError, ErrorCode, FieldFault
 from model_trainer.core.ports.runs import RunStore
 from model_trainer.core.ports.storage import CorpusRoot
 
 
-def check_evaluation(spec: EvaluateSpec, parent: RunRecord, *, corpora: CorpusRoot, runs: RunStore) -> None:
+def check_evaluation(
+    spec: EvaluateSpec,
+    parent: RunRecord,
+    *,
+    corpora: CorpusRoot,
+    runs: RunStore,
+    workers: tuple[Worker, ...],
+) -> None:
     """Raises what is wrong with the text, the split or the run to compare with."""
     if spec.corpus_path is not None:
-        check_corpus(corpora, spec.corpus_path, encoding_errors=spec.encoding_errors)
+        check_corpus(corpora, spec.corpus_path, encoding_errors=spec.encoding_errors, workers=workers)
     if spec.split == "test" and not parent.spec.get("test_fraction"):
         message = f"Run {parent.run_id} kept no test split (test_fraction 0); evaluate validation, or a corpus_path."
         fault = FieldFault(pointer="/split", message=message)

@@ -1,16 +1,18 @@
-"""Can this training work at all? Tokenizer, run to compare with, device and memory."""
+"""Can this training work at all? Tokenizer, run to compare with, sizes, device and memory."""
 
 from model_trainer.api.schemas.tokenizer import trained_vocab_size
 from model_trainer.core.compute.machine import Machine
 from model_trainer.core.contracts.ids import TokenizerId
 from model_trainer.core.contracts.run import RunKind, RunRecord, RunStatus, Worker
-from model_trainer.core.contracts.training import TrainSpec
+from model_trainer.core.contracts.training import Recipe, TrainSpec
 from model_trainer.core.errors import AppError, ErrorCode, FieldFault
 from model_trainer.core.ports.runs import RunStore
 from model_trainer.models.family import Family
+from model_trainer.models.requirements import check_fits, check_memory
 from model_trainer.orchestrators.tokenizers import TokenizerOrchestrator
 
-GIB = 1 << 30
+ANY_MACHINE = Machine(cpu_count=1 << 10, memory_bytes=0, native_bf16=True, cuda_memory_bytes=1 << 62)
+"""Lacks nothing: what is refused for it is wrong on every machine."""
 
 
 def check_tokenizer(spec: TrainSpec, family: Family, tokenizers: TokenizerOrchestrator) -> int:
@@ -21,43 +23,45 @@ def check_tokenizer(spec: TrainSpec, family: Family, tokenizers: TokenizerOrches
     if record.status is not RunStatus.COMPLETED or vocab_size is None:
         message = f"Tokenizer {record.run_id} is {record.status.value}; wait until it is completed, or name another."
         raise _at("/tokenizer_id", ErrorCode.CONFLICT, message)
-    supported = family.supported_tokenizers()
-    if record.family not in supported:
-        message = f"{family.name} does not take a tokenizer of method {record.family}; it takes {', '.join(supported)}."
-        raise _at("/tokenizer_id", ErrorCode.TOKENIZER_MISMATCH, message)
+    check_fits(family, record.family)
     return vocab_size
 
 
 def check_comparison(run_id: str | None, runs: RunStore) -> None:
-    """Raises CONFIG_INVALID when the run to compare with is not a training that is known here."""
+    """Raises CONFIG_INVALID when the run to compare with is not a completed training."""
     if run_id is None:
         return
     try:
-        known = runs.get(run_id).kind is RunKind.TRAIN
+        record = runs.get(run_id)
+        fits = record.kind is RunKind.TRAIN and record.status is RunStatus.COMPLETED
     except AppError as error:
         if error.code is not ErrorCode.RUN_NOT_FOUND:
             raise
-        known = False
-    if not known:
-        message = f"There is no training {run_id} to compare with; leave the field out to compare with the previous one."
+        fits = False
+    if not fits:
+        message = f"There is no completed training {run_id} to compare with; leave the field out to take the previous one."
         raise _at("/compare_to_run_id", ErrorCode.CONFIG_INVALID, message)
 
 
-def check_capacity(spec: TrainSpec, family: Family, *, vocab_size: int, workers: tuple[Worker, ...]) -> None:
-    """Raises what the best of the live workers would: DEVICE_UNAVAILABLE, MODEL_TOO_LARGE, CONFIG_INVALID.
+def check_capacity(
+    spec: TrainSpec, family: Family, *, vocab_size: int, workers: tuple[Worker, ...]
+) -> Recipe:
+    """The recipe of a live worker that can carry it out; raises what the best of them would: DEVICE_UNAVAILABLE,
+    MODEL_TOO_LARGE, CONFIG_INVALID.
 
-    With no worker alive the question stays open until one takes the job (phase validating).
+    With no worker alive, device and memory stay open until one takes the job (phase validating); what no machine could
+    do is refused all the same.
     """
     refusals: list[AppError] = []
-    for worker in workers:
+    for machine in [_machine_of(worker) for worker in workers] or [ANY_MACHINE]:
         try:
-            _check_worker(spec, family, vocab_size=vocab_size, worker=worker)
+            recipe = family.resolve(spec, machine, vocab_size=vocab_size)
+            check_memory(family.estimate(recipe), recipe, machine)
         except AppError as error:
             refusals.append(error)
         else:
-            return
-    if refusals:
-        raise _most_telling(refusals)
+            return recipe
+    raise _most_telling(refusals)
 
 
 def _found(spec: TrainSpec, tokenizers: TokenizerOrchestrator) -> RunRecord:
@@ -70,23 +74,13 @@ def _found(spec: TrainSpec, tokenizers: TokenizerOrchestrator) -> RunRecord:
         raise _at("/tokenizer_id", ErrorCode.CONFIG_INVALID, error.message) from error
 
 
-def _check_worker(spec: TrainSpec, family: Family, *, vocab_size: int, worker: Worker) -> None:
-    machine = Machine(
+def _machine_of(worker: Worker) -> Machine:
+    return Machine(
         cpu_count=worker.cpu_count,
         memory_bytes=worker.memory_bytes,
         native_bf16=worker.native_bf16,
         cuda_memory_bytes=worker.cuda_memory_bytes,
     )
-    recipe = family.resolve(spec, machine, vocab_size=vocab_size)
-    estimate = family.estimate(recipe)
-    available = machine.cuda_memory_bytes if recipe.device == "cuda" else machine.memory_bytes
-    if 0 < available < estimate.total():
-        message = (
-            f"{estimate.num_parameters:,} parameters need at least {estimate.total() / GIB:.1f} GiB to train and the "
-            f"largest worker has {available / GIB:.1f} GiB: choose a smaller size, max_seq_len or batch_size."
-        )
-        facts = {"needed_bytes": estimate.total(), "available_bytes": available}
-        raise AppError(ErrorCode.MODEL_TOO_LARGE, message, facts=facts, faults=_size_faults())
 
 
 def _most_telling(refusals: list[AppError]) -> AppError:
@@ -100,13 +94,6 @@ def _most_telling(refusals: list[AppError]) -> AppError:
 def _available(error: AppError) -> int:
     available = error.facts["available_bytes"]
     return available if isinstance(available, int) else 0
-
-
-def _size_faults() -> list[FieldFault]:
-    return [
-        FieldFault(pointer=pointer, message="smaller values need less memory")
-        for pointer in ("/batch_size", "/max_seq_len")
-    ]
 
 
 def _at(pointer: str, code: ErrorCode, message: str) -> AppError:

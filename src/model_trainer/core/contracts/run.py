@@ -177,6 +177,8 @@ class RunUpdate(Contract):
     message: str | None = None
     progress: Progress | None = None
     metrics: dict[str, float] | None = None
+    quiet_ms: int = 0
+    """How long ago the work itself gave a sign; the heartbeat is dated back by it."""
 
 
 class Outcome(Contract):

@@ -36,6 +36,11 @@ class AppError(Exception):
         self.facts: dict[str, Fact] = dict(facts or {})
         self.faults: tuple[FieldFault, ...] = tuple(faults)
 
+    def at(self, pointer: str) -> "AppError":
+        """An equal error that names the field it is about; one that names its fields already keeps them."""
+        faults = self.faults or (FieldFault(pointer=pointer, message=self.message),)
+        return AppError(self.code, self.message, facts=self.facts, faults=faults)
+
     @property
     def failure_class(self) -> FailureClass:
         """Whose fault it is."""

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from model_trainer.core.contracts.corpus import CorpusDigest, EncodingErrors, SplitName, SplitPlan
-from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.core.errors import AppError, ErrorCode, FieldFault
 from model_trainer.core.files import disk_errors
 from model_trainer.core.ports.storage import CorpusSource
 from model_trainer.core.ports.tokenizers import Tokenizer
@@ -199,8 +199,12 @@ def _refuse_too_small(name: SplitName, facts: SplitFacts, key: PackingKey) -> No
         "validation": "Use a larger corpus, a smaller max_seq_len, or a larger holdout_fraction.",
         "test": "Use a larger corpus, or a larger test_fraction (0 for none).",
     }[name]
+    faults = [FieldFault("/corpus_path", f"needs at least {needed} tokens of {name} text")]
+    if needed > 2:  # what asks for more than one token and the next is the window
+        faults.append(FieldFault("/max_seq_len", "shorter windows need fewer tokens"))
     raise AppError(
         ErrorCode.DATA_TOO_SMALL,
         f"The {name} text has {facts.num_tokens} tokens and needs at least {needed}. {advice}",
         facts={"split": name, "num_tokens": facts.num_tokens, "needed": needed},
+        faults=faults,
     )

@@ -50,5 +50,8 @@ def select_device(name: DeviceName) -> Device:
 
 
 def set_threads(num_threads: int) -> None:
-    """How many CPU threads one operation may use. The first call to torch in a forked process must be this one."""
+    """How many CPU threads one operation may use; comes before the first computation, whose sums depend on it.
+
+    Asking which devices there are computes nothing and may come earlier.
+    """
     torch.set_num_threads(num_threads)

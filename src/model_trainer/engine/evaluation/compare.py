@@ -40,7 +40,7 @@ def read_evaluation(path: Path) -> Evaluation | None:
         return None
     try:
         return Evaluation.model_validate_json(path.read_bytes())
-    except ValidationError as error:
+    except (OSError, ValidationError) as error:
         raise AppError(
             ErrorCode.ARTIFACT_CORRUPT,
             "The evaluation to compare with cannot be read. Evaluate that run again, or compare with another.",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from model_trainer.core.contracts.base import Contract, as_json, dump_json
@@ -58,7 +59,7 @@ def evaluate(
         prompts: continued as samples; the first words of the text when empty.
         sampling: how; by default seeded with the recipe's seed.
         baseline: another run's evaluation to compare with.
-        report: told the share of the text that is scored.
+        report: told the share of the text that is scored, and once more with each sampled token.
     """
     likelihood = score(model, split, recipe=recipe, device=device, report=report)
     samples = sample(
@@ -68,6 +69,7 @@ def evaluate(
         recipe=recipe,
         device=device,
         tokenizer=tokenizer,
+        on_token=None if report is None else partial(report, 1.0),
     )
     evaluation = Evaluation(
         run_id=subject.run_id,

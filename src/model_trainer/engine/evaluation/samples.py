@@ -4,7 +4,7 @@ Shapes: T tokens, V vocabulary.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from model_trainer.core.contracts.training import Recipe
 from model_trainer.core.ports.tokenizers import Tokenizer
 from model_trainer.engine.data.token_splits import TokenSplit
 from model_trainer.engine.protocols import Carry, Device, LanguageModel
+
+OnToken = Callable[[], None]
+"""Called before each token is drawn; may raise to stop."""
 
 _PROMPT_TOKENS = 128
 _FIRST_WORDS = re.compile(r"\S+(?:\s+\S+){0,7}")
@@ -49,6 +52,7 @@ def sample(
     recipe: Recipe,
     device: Device,
     tokenizer: Tokenizer,
+    on_token: OnToken | None = None,
 ) -> tuple[Sample, ...]:
     """Continues each prompt. Every prompt draws from a generator of its own, so that rows do not depend on one another.
 
@@ -58,7 +62,9 @@ def sample(
     model.eval()
     try:
         with torch.inference_mode():
-            sampler = _Sampler(model, plan=plan, recipe=recipe, device=device, tokenizer=tokenizer)
+            sampler = _Sampler(
+                model, plan=plan, recipe=recipe, device=device, tokenizer=tokenizer, on_token=on_token
+            )
             return tuple(sampler.row(prompt) for prompt in prompts)
     finally:
         model.train(was_training)
@@ -87,6 +93,7 @@ class _Sampler:
         recipe: Recipe,
         device: Device,
         tokenizer: Tokenizer,
+        on_token: OnToken | None,
     ) -> None:
         self._model = model
         self._plan = plan
@@ -94,6 +101,7 @@ class _Sampler:
         self._carries_state = recipe.data_order == "parallel_streams"
         self._device = device
         self._tokenizer = tokenizer
+        self._on_token = on_token
         self._end_of_text_id = tokenizer.inspect().end_of_text_id
 
     def row(self, prompt: str) -> Sample:
@@ -111,6 +119,8 @@ class _Sampler:
         ids, unread = list(given), list(given)
         carry: Carry = ()
         while len(ids) < len(given) + self._plan.num_tokens:
+            if self._on_token is not None:
+                self._on_token()
             logits_V, carry = self._next(unread if self._carries_state else ids[-self._window :], carry)
             token = _draw(logits_V, plan=self._plan, generator=generator)
             if token == self._end_of_text_id:

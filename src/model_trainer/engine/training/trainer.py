@@ -211,8 +211,10 @@ class _Training:
 
     def _position(self) -> dict[str, float]:
         rate = multiplier(self._step - 1, total_steps=self._total_steps, recipe=self._recipe)
-        return {
-            "learning_rate": self._recipe.learning_rate * rate,
+        rates = {"learning_rate": self._recipe.learning_rate * rate}
+        if self._recipe.optimizer == "muon":
+            rates["matrix_learning_rate"] = self._recipe.matrix_learning_rate * rate
+        return rates | {
             "tokens_seen": float(self._step * self._task.tokens_per_step),
             "epoch": self._step / self._task.steps_per_epoch,
         }

@@ -138,6 +138,7 @@ class MemoryRun:
             "metrics": update.metrics,
         }
         self._set(**{name: value for name, value in changes.items() if value is not None})
+        self._set(heartbeat_at_ms=self.now_ms - update.quiet_ms)
         status, reason = standing_after(events)
         cancel = self._cancel_wanted
         if cancel:

@@ -95,6 +95,8 @@ def fields_of_update(update: RunUpdate) -> dict[str, str]:
         fields |= {"progress": update.progress.model_dump_json(), "step": str(update.progress.step)}
     if update.metrics is not None:
         fields["metrics"] = _json_text(update.metrics)
+    if update.quiet_ms > 0:
+        fields["quiet_ms"] = str(update.quiet_ms)
     return fields
 
 

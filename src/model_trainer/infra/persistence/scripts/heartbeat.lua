@@ -11,7 +11,9 @@ end
 hold(tonumber(ARGV[4]))
 set('token', ARGV[5])
 for at = 11, 10 + 2 * ARGV[10], 2 do
-  if ARGV[at] == 'message' then say(ARGV[at + 1]) else set(ARGV[at], ARGV[at + 1]) end
+  if ARGV[at] == 'message' then say(ARGV[at + 1])
+  elseif ARGV[at] == 'quiet_ms' then give_sign(now - ARGV[at + 1])
+  else set(ARGV[at], ARGV[at + 1]) end
 end
 local cancel = cancel_wanted()
 if cancel then

@@ -45,10 +45,15 @@ local function say(message)
   set('message', message)
 end
 
+local function give_sign(at_ms)
+  set('heartbeat_at_ms', digits(at_ms))
+  redis.call('SET', 'runs:hb:' .. id, string.format('%.3f', at_ms / 1000))
+end
+
 local function hold(lease_ms)
-  set('lease_until_ms', digits(now + lease_ms), 'heartbeat_at_ms', digits(now))
+  set('lease_until_ms', digits(now + lease_ms))
   redis.call('ZADD', 'runs:leases', digits(now + lease_ms), id)
-  redis.call('SET', 'runs:hb:' .. id, string.format('%.3f', now / 1000))
+  give_sign(now)
 end
 
 local function let_go()
