@@ -17,8 +17,8 @@ else
 endif
 INSTALLED := .venv/.installed-$(TORCH)
 
-# What docker-compose.yml asks for: the profile, the build of torch, and who owns the folders it mounts.
-export COMPOSE_PROFILES := $(PROFILE)
+# What docker-compose.yml asks for: how to log, the build of torch, and who owns the folders it mounts.
+start stop restart clean: export APP_ENV := $(PROFILE)
 export TORCH
 export GIT_COMMIT := $(shell git rev-parse --verify --quiet HEAD 2>/dev/null)
 ifneq ($(OS),Windows_NT)
@@ -41,6 +41,9 @@ help: ## List the targets
 
 demo: $(INSTALLED) ## Train a small model on text this machine already has (MODEL=gpt2 or char_lstm)
 	$(BIN)/model-trainer demo --model $(MODEL)
+
+# As workers do (SPIN_COUNT in core/config/settings.py): on shared cores, threads that spin while they wait slow everybody down.
+test test-fast bench: export GOMP_SPINCOUNT ?= 1000
 
 test: lint-check ## Everything CI runs: all checks, then every test with coverage
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --cov --cov-report=term-missing:skip-covered $(PYTEST_ARGS)

@@ -35,7 +35,7 @@ fi
 python="$(command -v python3.11 || command -v python3)"
 
 work="$(mktemp -d)"
-export COMPOSE_PROJECT_NAME="model-trainer-check-$$" COMPOSE_PROFILES=prod
+export COMPOSE_PROJECT_NAME="model-trainer-check-$$" COMPOSE_PROFILES=prod APP_ENV=prod
 API_PORT="$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')"
 export API_PORT SECURITY__API_KEY="check-$$-$RANDOM"
 if [ "$(id -u)" -ne 0 ]; then

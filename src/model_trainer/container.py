@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from model_trainer.core.config import Settings
+from model_trainer.core.contracts.run import Worker
 from model_trainer.core.ports.runs import JobQueue, RunSignal, RunStore, WorkerRegistry
 from model_trainer.core.ports.storage import ArtifactTree, CorpusRoot
 from model_trainer.infra.persistence.memory import MemoryRunSignal, MemoryRunStore, MemoryWorkerRegistry
@@ -55,6 +56,10 @@ class Container:
     training: TrainingOrchestrator
     tokenizers: TokenizerOrchestrator
     evaluations: EvaluationOrchestrator
+
+    def workers_of(self, queue: str) -> tuple[Worker, ...]:
+        """The live workers of one queue. Any of them may take an order from it."""
+        return tuple(worker for worker in self.workers.alive() if worker.queue == queue)
 
     def worker_parts(self, worker_id: str) -> WorkerParts:
         """What jobs of this worker are handed."""

@@ -74,7 +74,7 @@ def split(path: Path, num_tokens: int) -> TokenSplit:
     with path.open("wb") as file:
         writer = SplitWriter(file, token_type="uint16", end_of_text_id=None)
         writer.add("x" * num_tokens, ids, continues=False)
-        return TokenSplit(path=path, token_type="uint16", end_of_text_id=None, facts=writer.facts())
+    return TokenSplit(path=path, token_type="uint16", end_of_text_id=None, facts=writer.facts())
 
 
 class Witness:
@@ -269,3 +269,13 @@ def test_muon_moves_matrices_only(family: Family) -> None:
     moved = [parameter for name, parameter in model.named_parameters() if model.is_matrix_parameter(name)]
     assert moved
     assert all(parameter.ndim == 2 for parameter in moved)
+
+
+def test_saving_leaves_two_files_that_may_be_read_like_others(family: Family, tmp_path: Path) -> None:
+    recipe = recipe_of(family)
+    model = family.backend().build(recipe)
+    (tmp_path / "plain").touch()
+    family.backend().save(model, recipe, tmp_path, end_of_text_id=None)
+    modes = {path.name: path.stat().st_mode for path in tmp_path.iterdir()}
+    assert set(modes) == {"plain", "config.json", "model.safetensors"}
+    assert len(set(modes.values())) == 1

@@ -140,8 +140,12 @@ class RunLife(RuleBasedStateMachine):
 
     @rule(choice=st.sampled_from([-1, -1, 0]), delay_seconds=st.sampled_from([0.0, 0.0, 10_000.0]))
     def release(self, choice: int, delay_seconds: float) -> None:
+        news = (JobResumed(job_id=self.run_id, user_id=None, step=1),)
+        problem = Problem(code=ErrorCode.STORE_UNAVAILABLE, message="Away.")
         self.owned(
-            lambda store, lease: store.runs.release(lease, message="Again.", delay_seconds=delay_seconds),
+            lambda store, lease: store.runs.release(
+                lease, message="Again.", delay_seconds=delay_seconds, events=news, problem=problem
+            ),
             choice,
         )
 
@@ -174,6 +178,11 @@ class RunLife(RuleBasedStateMachine):
     def reap(self) -> None:
         self.both(lambda store: tuple(run_id for run_id in store.runs.reap() if run_id == self.run_id))
 
+    @rule()
+    def account(self) -> None:
+        for store in self.stores:
+            store.runs.accounted(self.run_id)
+
     @invariant()
     def both_stores_tell_the_same_story(self) -> None:
         redis, memory = self.stores
@@ -187,6 +196,8 @@ class RunLife(RuleBasedStateMachine):
         ]
         assert stories[0] == stories[1]
         assert [seq for seq, _ in stories[0]] == list(range(1, len(stories[0]) + 1))
+        unaccounted = [self.run_id in store.runs.unaccounted(1000) for store in self.stores]
+        assert unaccounted[0] == unaccounted[1]
         epoch = self.record().epoch
         held = [store.queue.holds(self.run_id, epoch=epoch, queue=QUEUE) for store in self.stores]
         assert held[0] == held[1]

@@ -366,6 +366,110 @@ def test_a_run_released_with_a_delay_starts_when_it_is_due(store: StoreUnderTest
     assert store.claim(run_id, owner="b").epoch == 3
 
 
+def test_a_released_run_keeps_its_last_events_and_why_the_attempt_ended(store: StoreUnderTest) -> None:
+    run_id = store.submit()
+    problem = Problem(code=ErrorCode.STORE_UNAVAILABLE, message="Away.")
+    news = (checkpoint(run_id, 1), checkpoint(run_id, 2))
+    store.runs.release(store.claim(run_id), message="Again.", events=news, problem=problem)
+    record = store.runs.get(run_id)
+    assert (record.attempts[0].problem, record.problem) == (problem, None)
+    assert record.attempts[0].ended_at_ms is not None
+    *_, first, second, queued = events(store, run_id)
+    assert (first, second, type(queued)) == (*news, JobQueued)
+
+
+def retries_after(store: StoreUnderTest, run_id: str, *steps: int) -> list[int]:
+    """How often in a row the run was handed back, after each attempt that came to one of `steps`."""
+    found: list[int] = []
+    for step in steps:
+        lease = store.claim(run_id)
+        store.runs.heartbeat(lease, RunUpdate(phase=Phase.TRAINING, progress=Progress(step=step)))
+        store.runs.release(lease, message="Again.")
+        found.append(store.runs.get(run_id).retries)
+    return found
+
+
+def test_retries_add_up_until_the_run_comes_further(store: StoreUnderTest) -> None:
+    run_id = store.submit()
+    assert store.runs.get(run_id).retries == 0
+    assert retries_after(store, run_id, 5, 5, 3, 5, 6, 5) == [1, 2, 3, 4, 1, 2]
+    lease = store.claim(run_id)
+    store.runs.heartbeat(lease, RunUpdate(phase=Phase.TRAINING, progress=Progress(step=6)))
+    assert store.runs.get(run_id).retries == 2
+    store.runs.heartbeat(lease, RunUpdate(progress=Progress(step=7)))
+    assert store.runs.get(run_id).retries == 0
+
+
+def test_rescues_are_not_retries(store: StoreUnderTest) -> None:
+    run_id = store.submit()
+    for _ in range(2):
+        store.lose_worker(run_id)
+        store.runs.reap()
+    record = store.runs.get(run_id)
+    assert (len(record.attempts), record.retries) == (2, 0)
+
+
+# ---------------------------------------------------------------- ends without the owner
+
+
+@pytest.mark.parametrize(
+    "how", ["cancelled", "cancelled again", "claimed", "reaped", "reaped late", "given up"]
+)
+def test_an_end_without_the_owner_waits_to_be_accounted_for(store: StoreUnderTest, how: str) -> None:
+    run_id = store.submit()
+    match how:
+        case "cancelled":
+            store.runs.request_cancel(run_id)
+        case "cancelled again":
+            store.runs.release(store.claim(run_id), message="Again.")
+            store.runs.request_cancel(run_id)
+        case "claimed":
+            store.cancel_by_hand(run_id, "1")
+            assert store.runs.claim(run_id, epoch=0, owner="a", lease_seconds=60.0) is None
+        case "reaped":
+            store.cancel_by_hand(run_id, "1")
+            store.runs.reap()
+        case "reaped late":
+            store.lose_worker(run_id)
+            store.runs.request_cancel(run_id)
+            store.runs.reap()
+        case _:
+            for _ in range(3):
+                store.lose_worker(run_id)
+                store.runs.reap()
+    assert store.runs.get(run_id).status.is_terminal
+    assert store.runs.unaccounted(9) == (run_id,)
+    store.runs.accounted(run_id)
+    store.runs.accounted(run_id)
+    assert store.runs.unaccounted(9) == ()
+    if store.runs.get(run_id).status is RunStatus.CANCELLED:
+        store.runs.request_cancel(run_id)
+    store.runs.reap()
+    assert store.runs.unaccounted(9) == ()
+
+
+def test_a_run_that_lives_or_was_ended_by_its_owner_is_accounted_for(store: StoreUnderTest) -> None:
+    store.submit()
+    store.lose_worker(store.submit())
+    store.runs.reap()
+    asked = store.claim(store.submit())
+    store.runs.request_cancel(asked.run_id)
+    store.runs.finish(store.claim(store.submit()), COMPLETED)
+    released = store.claim(store.submit())
+    store.runs.request_cancel(released.run_id)
+    store.runs.release(released, message="The worker stops.")
+    assert store.runs.unaccounted(9) == ()
+
+
+def test_no_more_accounts_are_given_out_than_asked_for(store: StoreUnderTest) -> None:
+    ended = {store.submit() for _ in range(5)}
+    for run_id in ended:
+        store.runs.request_cancel(run_id)
+    some = store.runs.unaccounted(3)
+    assert len(set(some)) == 3
+    assert set(some) < ended
+
+
 # ---------------------------------------------------------------- cancel
 
 

@@ -155,7 +155,7 @@ def test_a_worker_killed_outright_takes_its_child_with_it_and_the_run_goes_on_el
     assert decode_job(noted(tmp_path)) == TrainModel(run_id=run_id, epoch=record.epoch)
 
 
-def test_a_stop_reaches_the_child_which_ends_its_order_well(
+def test_a_stop_reaches_a_child_that_listens_to_it(
     store: StoreUnderTest, start_worker: StartWorker, tmp_path: Path
 ) -> None:
     run_id = store.submit()
@@ -164,6 +164,21 @@ def test_a_stop_reaches_the_child_which_ends_its_order_well(
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=30.0) == 0
     assert decode_job((tmp_path / "yielded").read_text()) == TrainModel(run_id=run_id, epoch=0)
+
+
+def test_a_stop_ends_a_child_that_does_not_listen_and_the_run_is_put_back(
+    store: StoreUnderTest, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    run_id = store.submit()
+    worker = start_worker("hang")
+    child = child_at_work(tmp_path)
+    store.claim(run_id, owner=str(child), lease_seconds=LEASE_SECONDS)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=30.0) == 0
+    assert not is_alive(child)
+    time.sleep(LEASE_SECONDS)
+    assert store.runs.reap() == (run_id,)
+    assert store.runs.get(run_id).status is RunStatus.QUEUED
 
 
 def test_an_idle_worker_stops_at_once_and_says_that_it_lives_while_it_waits(

@@ -7,12 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+import transformers
 
 from model_trainer.core.compute.machine import Machine
 from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.contracts.run import Lease, NewRun, RunKind, RunRecord, RunStatus
 from model_trainer.core.errors import AppError, ErrorCode, Reason
+from model_trainer.engine.devices.cuda import list_cuda
 from model_trainer.infra.persistence.memory import MemoryRunStore
 from model_trainer.infra.queue.memory import MemoryJobQueue
 from model_trainer.worker.manifests import read_manifest, verify
@@ -28,6 +31,10 @@ def workshop() -> Workshop:
 
 def _code(record: RunRecord) -> ErrorCode | None:
     return record.problem.code if record.problem is not None else None
+
+
+def _fields(record: RunRecord) -> list[str]:
+    return [fault.pointer for fault in record.problem.faults] if record.problem is not None else []
 
 
 def test_a_tokenizer_is_trained_measured_and_accounted_for(workshop: Workshop) -> None:
@@ -54,6 +61,7 @@ def test_a_tokenizer_without_text_fails_with_its_problem(workshop: Workshop) -> 
     record = workshop.tokenizer(corpus_path="missing.txt")
     assert record.status is RunStatus.FAILED
     assert _code(record) is ErrorCode.DATA_NOT_FOUND
+    assert _fields(record) == ["/corpus_path"]
     assert read_manifest(workshop.container.artifacts.folder("tokenizers", record.run_id)).status == "failed"
 
 
@@ -72,7 +80,7 @@ def test_a_model_is_trained_evaluated_and_accounted_for(workshop: Workshop, base
     assert manifest.corpus.num_bytes == len(TEXT)
     assert {"validate", "tokenize", "train", "evaluate"} <= manifest.timings_seconds.keys()
     assert [row["step"] for row in rows(folder / "metrics.jsonl")][-1] == 6
-    assert "validation_loss" in record.metrics
+    assert {"validation_loss", "loss", "learning_rate", "gradient_norm"} <= record.metrics.keys()
     assert (folder / "eval" / "samples.jsonl").exists()
     events = workshop.event_types(record)
     assert events[:2] == ["trainer.job.queued.v1", "trainer.job.started.v1"]
@@ -83,6 +91,20 @@ def test_a_model_is_trained_evaluated_and_accounted_for(workshop: Workshop, base
     assert len(rows(folder / "events.jsonl")) == len(events)
     pointer = json.loads((folder.parents[2] / "runs" / record.run_id / "manifest.json").read_text())
     assert pointer["artifact_path"] == f"models/{record.run_id}"
+
+
+def test_transformers_loads_a_finished_model_and_its_tokenizer_and_agrees(workshop: Workshop) -> None:
+    tokenizer = workshop.tokenizer(method="bpe", vocab_size=270)
+    folder = workshop.folder(workshop.train(TINY_GPT2, tokenizer_id=tokenizer.run_id))
+    ours = load_trained(workshop.container.worker_parts("worker-1"), folder.name)
+    ours.model.eval()
+    their_model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    their_tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    ids = ours.tokenizer.encode("the cat sat on")
+    assert their_tokenizer("the cat sat on")["input_ids"] == ids
+    with torch.inference_mode():
+        logits, _ = ours.model.next_token_logits(torch.tensor([ids]), ())
+        torch.testing.assert_close(their_model(torch.tensor([ids])).logits, logits, atol=1e-4, rtol=0.0)
 
 
 def test_the_same_spec_data_and_seed_give_the_same_weights_and_metrics(workshop: Workshop) -> None:
@@ -126,6 +148,7 @@ def test_a_corpus_too_small_to_split_fails_while_validating(workshop: Workshop) 
     workshop.put("one.txt", "a single line")
     record = workshop.tokenizer(corpus_path="one.txt")
     assert _code(record) is ErrorCode.DATA_TOO_SMALL
+    assert _fields(record) == ["/corpus_path"]
     assert record.reason is Reason.INVALID_DATA
 
 
@@ -259,14 +282,50 @@ def test_evaluating_the_validation_split_again_gives_the_same_figures(workshop: 
 def test_a_split_that_was_not_made_cannot_be_evaluated(workshop: Workshop) -> None:
     tokenizer = workshop.tokenizer()
     run = workshop.train(TINY_GPT2, tokenizer_id=tokenizer.run_id)
-    assert _code(workshop.evaluate(run, split="test")) is ErrorCode.DATA_EMPTY
+    record = workshop.evaluate(run, split="test")
+    assert (_code(record), _fields(record)) == (ErrorCode.DATA_EMPTY, ["/split"])
 
 
 def test_a_split_of_a_corpus_that_has_changed_cannot_be_evaluated(workshop: Workshop) -> None:
     tokenizer = workshop.tokenizer()
     run = workshop.train(TINY_GPT2, tokenizer_id=tokenizer.run_id)
     workshop.put("corpus.txt", TEXT + "more\n")
-    assert _code(workshop.evaluate(run, split="validation")) is ErrorCode.DATA_CHANGED
+    record = workshop.evaluate(run, split="validation")
+    assert (_code(record), _fields(record)) == (ErrorCode.DATA_CHANGED, ["/split"])
+
+
+def test_text_that_cannot_be_evaluated_is_named_by_its_field(workshop: Workshop) -> None:
+    run = workshop.train(TINY_GPT2, tokenizer_id=workshop.tokenizer().run_id)
+    record = workshop.evaluate(run, corpus_path="missing.txt")
+    assert (_code(record), _fields(record)) == (ErrorCode.DATA_NOT_FOUND, ["/corpus_path"])
+
+
+def test_windows_longer_than_the_text_are_named_by_their_fields(workshop: Workshop) -> None:
+    workshop.put("short.txt", "the cat sat on a mat\n" * 20)
+    tokenizer = workshop.tokenizer()
+    record = workshop.train(
+        TINY_GPT2, tokenizer_id=tokenizer.run_id, corpus_path="short.txt", max_seq_len=1024
+    )
+    assert _code(record) is ErrorCode.DATA_TOO_SMALL
+    assert _fields(record) == ["/corpus_path", "/max_seq_len"]
+
+
+def test_a_vocabulary_larger_than_the_text_gives_is_named_by_its_field(workshop: Workshop) -> None:
+    record = workshop.tokenizer(method="bpe", vocab_size=50_000)
+    assert (_code(record), _fields(record)) == (ErrorCode.VOCAB_TOO_LARGE, ["/vocab_size"])
+
+
+def test_a_model_trained_on_cuda_is_evaluated_where_there_is_none(workshop: Workshop) -> None:
+    run = workshop.train(TINY_GPT2, tokenizer_id=workshop.tokenizer().run_id)
+    path = workshop.folder(run) / "recipe.json"
+    recipe = read_recipe(workshop.folder(run)).model_copy(update={"device": "cuda", "precision": "fp16"})
+    path.write_text(recipe.model_dump_json())
+    record = workshop.evaluate(run, split="validation")
+    assert record.status is RunStatus.COMPLETED, record.problem
+    metrics = record.result["metrics"]
+    assert isinstance(metrics, dict)
+    precision = "fp16" if list_cuda() else "fp32"
+    assert str(metrics["protocol"]).endswith(f"computed in {precision}")
 
 
 def test_only_completed_trainings_can_be_used(workshop: Workshop) -> None:

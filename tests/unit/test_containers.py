@@ -123,6 +123,19 @@ def test_container_values_come_from_compose_and_not_from_a_local_env_file(name: 
     assert not [key for key, value in fixed.items() if "$" in value and key != "LOGGING__LEVEL"]
 
 
+@pytest.mark.parametrize("name", OURS)
+def test_logs_are_for_people_unless_asked_for_as_json_whatever_the_profiles_are(name: str) -> None:
+    assert services()[name].environment["APP_ENV"] == "${APP_ENV:-dev}"
+    assert "COMPOSE_PROFILES" not in compose_text()
+
+
+def test_make_start_asks_for_logs_that_fit_the_profile() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+    assert "\nstart stop restart clean: export APP_ENV := $(PROFILE)\n" in makefile
+    assert "--profile $(PROFILE)" in makefile
+
+
 def test_every_variable_of_the_containers_is_documented() -> None:
     documented = set(
         re.findall(

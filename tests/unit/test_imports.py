@@ -31,9 +31,17 @@ def test_this_part_of_the_house_starts_without_the_heavy_libraries(statement: st
 def test_the_help_of_the_command_line_imports_neither_the_api_nor_the_heavy_libraries() -> None:
     statement = (
         "import contextlib, io\n"
-        "from model_trainer.cli import main\n"
+        "from model_trainer.__main__ import main\n"
         "sys.argv = ['model-trainer', '--help']\n"
         "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
-        "    main.main()"
+        "    main()"
     )
     assert _imported(statement).isdisjoint({*HEAVY, "fastapi", "redis", "rq", "httpx"})
+
+
+def test_the_command_line_and_what_it_looks_around_with_start_where_there_is_no_fcntl() -> None:
+    statement = (
+        "sys.modules['fcntl'] = None  # as on Windows: importing it raises ImportError\n"
+        "import model_trainer.__main__, model_trainer.container, model_trainer.cli.doctor, model_trainer.cli.up"
+    )
+    assert "redis" in _imported(statement)

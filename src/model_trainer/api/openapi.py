@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
+from model_trainer.api.examples import EXAMPLES
 from model_trainer.api.routes.endpoints import SCHEMA_REF, HasSchema, schema_of
 from model_trainer.api.schemas.page import RunListQuery, TokenizerListQuery
 from model_trainer.api.schemas.problem import ProblemDocument
@@ -78,11 +79,35 @@ def complete(document: JsonObject, registry: Registry) -> JsonObject:
         "ApiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
         "Bearer": {"type": "http", "scheme": "bearer"},
     }
+    examples: JsonObject = {name: {"value": value} for name, value in EXAMPLES.items()}
     return {
         **document,
-        "components": {**components, "schemas": sorted_schemas, "securitySchemes": security},
+        "paths": {
+            path: {method: _with_examples(_as_object(one)) for method, one in _as_object(operations).items()}
+            for path, operations in _as_object(document.get("paths")).items()
+        },
+        "components": {
+            **components,
+            "examples": examples,
+            "schemas": sorted_schemas,
+            "securitySchemes": security,
+        },
         "security": [{}, {"ApiKey": []}, {"Bearer": []}],
     }
+
+
+def _with_examples(operation: JsonObject) -> JsonObject:
+    """An operation whose answers point to the examples of their views; of problems 422 stands for all."""
+    responses: JsonObject = {}
+    for status, answer in _as_object(operation.get("responses")).items():
+        content: JsonObject = {}
+        for media_type, described in _as_object(_as_object(answer).get("content")).items():
+            view = str(_as_object(_as_object(described).get("schema")).get("$ref")).rpartition("/")[2]
+            fits = view in EXAMPLES and (view != ProblemDocument.__name__ or status == "422")
+            example: JsonObject = {"examples": {view: {"$ref": f"#/components/examples/{view}"}}}
+            content[media_type] = {**_as_object(described), **(example if fits else {})}
+        responses[status] = {**_as_object(answer), **({"content": content} if content else {})}
+    return {**operation, "responses": responses}
 
 
 def _as_object(value: JsonValue) -> JsonObject:

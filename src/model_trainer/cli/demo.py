@@ -14,6 +14,7 @@ from model_trainer.cli.session import Session
 from model_trainer.cli.stack import (
     Address,
     free_address,
+    require_fork,
     stack_processes,
     state_environment,
     wait_until_ready,
@@ -75,9 +76,7 @@ def stay(session: Session, report: DemoReport) -> None:
 
 def run_plan(session: Session, plan: DemoPlan, *, afterwards: Afterwards, platform: str) -> None:
     """Corpus, services, tokenizer, model, report; nothing is left running."""
-    if platform == "win32":
-        message = "Windows cannot run the workers. Start the services in Docker Desktop: docker compose --profile dev up -d --build"
-        raise AppError(ErrorCode.STACK_FAILED, message)
+    require_fork(platform)
     output = session.output
     environment = demo_environment(plan.state, session.ways.environment())
     corpus = write_demo_corpus(

@@ -31,6 +31,7 @@ State = Literal["ok", "note", "missing"]
 STYLES: dict[State, str] = {"ok": "green", "note": "yellow", "missing": "bold red"}
 GIGABYTE = 1 << 30
 SMALL_MEMORY_BYTES = 4 * GIGABYTE
+ALIKE = "All workers of one queue must be alike; machines that differ get another RQ__QUEUE_NAME."
 WORKER_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
 TORCH_QUESTION = """
 import json, torch
@@ -103,13 +104,18 @@ def look_at_system(platform: str) -> Finding:
         case "linux":
             return Finding("system", "ok", "Linux")
         case "darwin":
-            return Finding("system", "note", "macOS: runs on the CPU", "For CUDA use a Linux machine.")
+            return Finding(
+                "system",
+                "note",
+                "macOS: runs on the CPU; a worker that is killed outright may leave its job running",
+                "For CUDA, or where that matters, use Linux, a machine or a container (docker compose --profile dev up -d --build).",
+            )
         case "win32":
             return Finding(
                 "system",
                 "note",
                 "Windows: workers need fork, which Windows does not have",
-                "Run the services in Docker Desktop (docker compose --profile dev up) or in WSL; the client commands work here.",
+                "Run the services in Docker Desktop (docker compose --profile dev up -d --build) or in WSL; the client commands work here.",
             )
         case _:
             return Finding("system", "note", platform, "Not tried; Linux is.")
@@ -149,7 +155,7 @@ def look_at_packages(lookup: Callable[[str], str | None]) -> Iterator[Finding]:
         found = lookup(package)
         if found is None:
             fix = f'pip install -c constraints.txt -e ".[{extra}]"'
-            yield Finding(extra, "note", "not installed", f"Only if you want it: {fix}")
+            yield Finding(extra, "note", "not installed", f"Only if you want it: {fix}. {ALIKE}")
         else:
             yield Finding(extra, "ok", f"{package} {found}")
 
@@ -168,7 +174,7 @@ def look_at_torch(run_program: RunProgram) -> Finding:
     gpus = facts.get("gpus")
     build = f"torch {facts.get('version')}"
     if isinstance(gpus, list) and gpus:
-        return Finding("accelerator", "ok", f"{build}: {', '.join(map(str, gpus))}")
+        return Finding("accelerator", "ok", f"{build}: {', '.join(map(str, gpus))}", ALIKE)
     if facts.get("cuda") is None:
         return Finding(
             "accelerator", "ok", f"{build}: CPU build", "With an NVIDIA GPU: make demo TORCH=cuda."

@@ -9,7 +9,7 @@ from model_trainer.container import EmbeddedRedis, ProcessSpec, Supervisor, in_b
 from model_trainer.core.errors import AppError, ErrorCode
 
 GRACE_SECONDS = 60.0
-"""A worker saves a checkpoint before it goes."""
+"""How long a process may take to go once asked; it is killed then."""
 
 
 class EmbeddedStack:

@@ -72,7 +72,7 @@ def run_card(run: RunView) -> RenderableType:
     ]
     if run.problem is not None:
         rows.append(("problem", _text(f"{run.problem.code}: {run.problem.message}")))
-        rows += [("", _text(f"{fault.pointer}: {fault.message}")) for fault in run.problem.faults]
+        rows += [("", _text(f"{fault.pointer or '/'}: {fault.message}")) for fault in run.problem.faults]
         rows.append(("exception", _text(run.problem.exception or "")))
     return _card(rows)
 

@@ -59,6 +59,13 @@ def stack_processes(
     ]
 
 
+def require_fork(platform: str = sys.platform) -> None:
+    """Raises STACK_FAILED where workers cannot run."""
+    if platform == "win32":
+        message = "Windows cannot run the workers. Start the services in Docker Desktop: docker compose --profile dev up -d --build"
+        raise AppError(ErrorCode.STACK_FAILED, message)
+
+
 def free_address(host: str, port: int) -> Address:
     """An address nobody listens on (port 0: any); raises STACK_FAILED when somebody does.
 

@@ -8,6 +8,7 @@ from model_trainer.cli.effective_settings import source_of
 from model_trainer.cli.session import Session
 from model_trainer.cli.stack import (
     free_address,
+    require_fork,
     stack_processes,
     state_environment,
     wait_until_ready,
@@ -29,6 +30,7 @@ class Household:
 
 def run_up(session: Session, *, host: str, port: int, state: str | None) -> None:
     """Starts Redis, the API, two workers and maintenance; returns after Ctrl-C or SIGTERM, when all have gone."""
+    require_fork()
     household = configured_household(session) if state is None else own_household(session, Path(state))
     address = free_address(host, port)
     doors = session.ways.doors
@@ -49,7 +51,7 @@ def run_up(session: Session, *, host: str, port: int, state: str | None) -> None
                     f"Ready: {address.url} (its pages: {address.url}/docs). Ctrl-C stops everything."
                 )
                 stopping.wait()
-            session.output.note("Stopping; a run at work goes on from its last checkpoint at the next start.")
+            session.output.note("Stopping; the next start takes a training up again at its last checkpoint.")
     session.output.note("Everything has stopped.")
 
 

@@ -16,13 +16,6 @@ from model_trainer.core.errors import AppError, ErrorCode
 TEMPORARY_PREFIX = ".tmp-"
 """What is being written has a name that starts like this; readers pass it over, the clean-up removes it."""
 
-if sys.platform == "win32":  # pragma: no cover - Windows: no such flags, and links need a privilege there
-    _READ = os.O_RDONLY
-    _ENTER = os.O_RDONLY
-else:
-    # Opening a named pipe blocks until somebody writes to it, but for O_NONBLOCK; regular files do not care.
-    _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
-    _ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -58,10 +51,10 @@ def append_line(path: Path, text: str) -> None:
         file.write(f"{text}\n".encode())
 
 
-def fsync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path, *, platform: str = sys.platform) -> None:
     """Makes names created, renamed or removed in `folder` survive a power cut."""
-    if sys.platform == "win32":
-        return  # pragma: no cover - Windows cannot open a folder, and its renames are journalled
+    if platform == "win32":
+        return  # Windows cannot open a folder, and its renames are journalled
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -73,12 +66,16 @@ def open_regular(path: Path, *, below: Path | None = None) -> BinaryIO:
     """A regular file, open for reading; no link is followed at its end, nor anywhere below the folder `below`.
 
     What is checked is what is open, so that nothing can be swapped in between. Raises DATA_NOT_FOUND, and
-    DATA_PATH_FORBIDDEN for links, folders, devices, pipes and sockets.
+    DATA_PATH_FORBIDDEN for links, folders, devices, pipes and sockets. Not for Windows, which has no such flags; no
+    service runs there.
     """
+    # Opening a named pipe blocks until somebody writes to it, but for O_NONBLOCK; regular files do not care.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
     try:
-        descriptor = (
-            os.open(path, _READ) if below is None else _open_below(below, path.relative_to(below).parts)
-        )
+        if below is None:
+            descriptor = os.open(path, flags)
+        else:
+            descriptor = _open_below(below, path.relative_to(below).parts, flags=flags)
     except FileNotFoundError as error:
         raise AppError(ErrorCode.DATA_NOT_FOUND, f"{path.name} is not there any more.") from error
     except OSError as error:
@@ -90,13 +87,20 @@ def open_regular(path: Path, *, below: Path | None = None) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
+def is_disk_full(error: Exception) -> bool:
+    """Whether an exception means that a disk or a quota is full, also as libraries written in Rust word it."""
+    if isinstance(error, OSError):
+        return error.errno in _NO_SPACE
+    return any(f"(os error {number})" in str(error) for number in _NO_SPACE)
+
+
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Inside, a disk that is full raises DISK_FULL; other faults of the disk pass as they are."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_SPACE:
+        if not is_disk_full(error):
             raise
         raise AppError(
             ErrorCode.DISK_FULL,
@@ -105,14 +109,13 @@ def disk_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _open_below(folder: Path, parts: tuple[str, ...]) -> int:
+def _open_below(folder: Path, parts: tuple[str, ...], *, flags: int) -> int:
     """Opens name by name, each relative to the folder opened before it: a swapped folder is not followed."""
-    if sys.platform == "win32":
-        return os.open(folder.joinpath(*parts), _READ)  # pragma: no cover - Windows has no openat
+    enter = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
     descriptor = os.open(folder, os.O_RDONLY)
     for place, part in enumerate(parts, start=1):
         try:
-            inner = os.open(part, _READ if place == len(parts) else _ENTER, dir_fd=descriptor)
+            inner = os.open(part, flags if place == len(parts) else enter, dir_fd=descriptor)
         finally:
             os.close(descriptor)
         descriptor = inner

@@ -109,6 +109,11 @@ class TrainingTask(Protocol):
         """Windows one optimizer step learns from."""
         ...
 
+    @property
+    def data_sha256(self) -> str:
+        """Of the data learnt from and validated on: a checkpoint made with other data is no start for this run."""
+        ...
+
     def loss(self, model: nn.Module, *, step: int, micro_step: int) -> Tensor:
         """Mean loss of one micro-batch (scalar, with its graph). `step` counts from 0; called in order."""
         ...
@@ -138,7 +143,7 @@ class TrainingObserver(Protocol):
     """Told what happens, asked whether to go on. Called from the step loop: must not block."""
 
     def stop_requested(self) -> StopReason | None:
-        """Asked at every step boundary."""
+        """Asked at every step boundary and while checkpoints are written or read: each time a sign of life."""
         ...
 
     def configured(self, *, total_steps: int, num_parameters: int, tokens_per_step: int) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from model_trainer.core.contracts.manifest import ArtifactKind
 from model_trainer.core.contracts.run import RunKind, RunRecord
-from model_trainer.core.errors import AppError
+from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.logging import get_logger
 from model_trainer.core.ports.runs import RunStore
 from model_trainer.core.ports.storage import ArtifactTree
@@ -31,6 +31,9 @@ class AccountCloser:
                     self._close(record)
             except (AppError, OSError) as error:
                 log.warning("account_not_closed", run_id=run_id, detail=str(error))
+                if not isinstance(error, AppError) or error.code is not ErrorCode.RUN_NOT_FOUND:
+                    continue  # asked for again in the next round
+            self._runs.accounted(run_id)
 
     def _close(self, record: RunRecord) -> None:
         folder = self._folder(record)

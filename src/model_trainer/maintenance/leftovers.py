@@ -3,10 +3,12 @@
 Never touches an artifact: only names that start with the temporary prefix, and the entries of the cache folder.
 """
 
+import os
 import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,8 +92,8 @@ class LeftoverCleaner:
             return False
         try:
             self._delete(leftover.path)
-        except FileNotFoundError:  # its owner finished it after all, or another clean-up was faster
-            return False
+        except (FileNotFoundError, BlockingIOError):
+            return False  # its owner finished it after all, another clean-up was faster, or a job holds it
         except OSError as error:
             _log_failure(leftover.path, error)
             return False
@@ -106,12 +108,29 @@ class LeftoverCleaner:
 
 
 def delete_whole(path: Path) -> None:
-    """Removes a file, a link or a folder; a folder loses its name first, so that nobody opens half of what is going."""
+    """Removes a file, a link or a folder; a folder loses its name first, so that nobody opens half of what is going.
+
+    Raises BlockingIOError for a folder that somebody has locked: a token cache that a job is using.
+    """
     if path.is_dir() and not path.is_symlink():
-        going = path.rename(path.with_name(f"{TEMPORARY_PREFIX}{new_ulid()}"))
+        with _locked(path):
+            going = path.rename(path.with_name(f"{TEMPORARY_PREFIX}{new_ulid()}"))
         shutil.rmtree(going)
     else:
         path.unlink()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Alone with a folder, or BlockingIOError."""
+    import fcntl  # here: Windows has none, and runs no services
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _log_failure(path: Path, error: OSError) -> None:

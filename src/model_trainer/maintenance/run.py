@@ -1,4 +1,4 @@
-"""The loop of the maintenance process: lost runs often, leftovers now and then."""
+"""The loop of the maintenance process: lost runs and ends to account for often, leftovers now and then."""
 
 import threading
 import time
@@ -23,18 +23,19 @@ def run_maintenance(
     """Works until `stop` is set. A store that cannot be reached does not end it.
 
     Args:
-        store: what knows lost runs.
+        store: what knows lost runs, and ends that are not on disk.
         cleaner: what removes leftovers.
-        close_accounts: told the ids of the runs that the reaper touched.
+        close_accounts: brings the ends of these runs to disk, and tells the store of each it brought.
         reap_every_seconds: between two looks for lost runs.
         clean_every_seconds: between two clean-ups, which walk through all folders; the first is at once.
         stop: ends the loop, at once when it waits.
     """
-    reaper = Reaper(store, then=close_accounts)
+    reaper = Reaper(store, close_accounts=close_accounts)
     clean_at = time.monotonic()
     log.info("maintenance_started")
     while not stop.is_set():
         reaper.reap()
+        reaper.account()
         if time.monotonic() >= clean_at:
             cleaner.clean()
             clean_at = time.monotonic() + clean_every_seconds

@@ -45,6 +45,7 @@ class EvaluationOrchestrator:
         )
         return self._runs.submit(run, idempotency=idempotency)
 
-    def list_evaluations(self, *, parent_run_id: str, limit: int) -> RunPage:
-        """The latest evaluations of one training, newest first."""
-        return self._runs.list_runs(RunQuery(kind=RunKind.EVALUATE, limit=limit, parent_run_id=parent_run_id))
+    def list_evaluations(self, *, parent_run_id: str, limit: int, after: str | None = None) -> RunPage:
+        """Evaluations of one training, newest first; with `after` only older ones than that."""
+        query = RunQuery(kind=RunKind.EVALUATE, limit=limit, after=after, parent_run_id=parent_run_id)
+        return self._runs.list_runs(query)

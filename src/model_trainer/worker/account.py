@@ -48,27 +48,18 @@ class ArtifactAccount:
         finally:
             self._timings[name] = self._timings.get(name, 0.0) + time.monotonic() - began
 
-    def write(self, record: RunRecord, artifacts: ArtifactTree) -> Manifest:
-        """Seals the folder as the record stands now, and points to it from the runs root.
+    def seal_done(self, record: RunRecord, artifacts: ArtifactTree) -> None:
+        """Seals the folder of a job that has done its work, although its record still says running: a complete manifest
+        on disk comes first, and the record follows."""
+        self._seal(record, "completed", artifacts)
 
-        A job that has done its work writes it first with its record still running: a complete manifest on disk is the
-        point after which a run counts as done, and the record follows.
-        """
-        status: ManifestStatus = _manifest_status(record.status)
-        manifest = seal(self.folder, self._manifest(record, status))
-        pointer = RunPointer(
-            run_id=self._run_id,
-            kind=self._kind,
-            status=status,
-            artifact_path=f"{self._kind}/{self._run_id}",
-            manifest_sha256=sha256_of(self.folder / "manifest.json"),
-            user_id=record.user_id,
-            family=record.family,
-            created_at=iso_time(record.created_at_ms),
-            finished_at=manifest.finished_at,
-        )
-        artifacts.write_pointer(pointer)
-        return manifest
+    def seal_as_recorded(self, record: RunRecord, artifacts: ArtifactTree) -> None:
+        """Seals the folder with the status of its record."""
+        self._seal(record, _manifest_status(record.status), artifacts)
+
+    def _seal(self, record: RunRecord, status: ManifestStatus, artifacts: ArtifactTree) -> None:
+        seal(self.folder, self._manifest(record, status))
+        point_to(record, artifacts, kind=self._kind)
 
     def _manifest(self, record: RunRecord, status: ManifestStatus) -> Manifest:
         return Manifest(
@@ -76,7 +67,7 @@ class ArtifactAccount:
             item_id=self._run_id,
             status=status,
             created_at=iso_time(record.created_at_ms),
-            finished_at=iso_time(record.finished_at_ms or int(time.time() * 1000)),
+            finished_at=None if status == "running" else _finished_at(record),
             spec=self._spec,
             resolved=self.resolved,
             libraries=library_versions(),
@@ -95,16 +86,42 @@ class ArtifactAccount:
 
 
 def close_account(record: RunRecord, artifacts: ArtifactTree) -> None:
-    """Seals the folder of a run that ended without its worker: what its last manifest knew, as far as there is one,
-    with the end that its record tells."""
+    """Seals the folder of a run that ended without its worker: what its manifest knew, with the end its record tells.
+
+    Without a manifest little is known: the worker had gone before it had read the corpus.
+    """
     kind: ArtifactKind = "tokenizers" if record.kind is RunKind.TOKENIZER else "models"
     folder = artifacts.folder(kind, record.run_id)
-    account = ArtifactAccount(kind=kind, record=record, seed=_seed_of(record), folder=folder)
-    if (folder / MANIFEST_FILE).exists():
-        known = read_manifest(folder)
-        account.resolved, account.metrics, account.corpus = known.resolved, known.metrics, known.corpus
-        account.tokenizer_id, account.tokenizer_sha256 = known.tokenizer_id, known.tokenizer_sha256
-    account.write(record, artifacts)
+    if not (folder / MANIFEST_FILE).exists():
+        account = ArtifactAccount(kind=kind, record=record, seed=_seed_of(record), folder=folder)
+        account.seal_as_recorded(record, artifacts)
+        return
+    ended: dict[str, object] = {
+        "status": _manifest_status(record.status),
+        "finished_at": _finished_at(record),
+        "problem": record.problem,
+        "attempts": record.attempts,
+    }
+    seal(folder, read_manifest(folder).model_copy(update=ended))
+    point_to(record, artifacts, kind=kind)
+
+
+def point_to(record: RunRecord, artifacts: ArtifactTree, *, kind: ArtifactKind) -> None:
+    """Writes the run's pointer under the runs root: where its artifact lies, and which manifest is meant."""
+    folder = artifacts.folder(kind, record.run_id)
+    manifest = read_manifest(folder)
+    pointer = RunPointer(
+        run_id=record.run_id,
+        kind=kind,
+        status=manifest.status,
+        artifact_path=f"{kind}/{record.run_id}",
+        manifest_sha256=sha256_of(folder / MANIFEST_FILE),
+        user_id=record.user_id,
+        family=record.family,
+        created_at=iso_time(record.created_at_ms),
+        finished_at=manifest.finished_at,
+    )
+    artifacts.write_pointer(pointer)
 
 
 def _seed_of(record: RunRecord) -> int:
@@ -117,15 +134,19 @@ def iso_time(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, tz=UTC).isoformat(timespec="milliseconds")
 
 
+def _finished_at(record: RunRecord) -> str:
+    return iso_time(record.finished_at_ms or int(time.time() * 1000))
+
+
 def _manifest_status(status: RunStatus) -> ManifestStatus:
     match status:
         case RunStatus.FAILED:
             return "failed"
         case RunStatus.CANCELLED:
             return "cancelled"
-        case RunStatus.COMPLETED | RunStatus.RUNNING | RunStatus.CANCELLING:
+        case RunStatus.COMPLETED:
             return "completed"
-        case RunStatus.QUEUED | RunStatus.PAUSED:  # handed back: the folder is not the last word
+        case RunStatus.QUEUED | RunStatus.RUNNING | RunStatus.PAUSED | RunStatus.CANCELLING:
             return "running"
         case _:
             assert_never(status)

@@ -17,6 +17,7 @@ from model_trainer.engine.devices import probe_machine, select_device, set_threa
 from model_trainer.engine.evaluation.compare import read_evaluation
 from model_trainer.engine.evaluation.evaluate import METRICS_FILE, EvaluationSubject, evaluate, write_result
 from model_trainer.engine.protocols import Device
+from model_trainer.worker.account import point_to
 from model_trainer.worker.baselines import find_baseline
 from model_trainer.worker.corpora import CORPUS_FIELD, scan
 from model_trainer.worker.lease import HeldRun
@@ -58,6 +59,8 @@ class _EvaluateModel:
         with faults_at(CORPUS_FIELD if spec.split is None else "/split"):
             split, corpus_sha256 = self._text(held, spec, trained)
         held.enter_phase(Phase.EVALUATING, "Scoring every token")
+        device = _device_for(trained.recipe)
+        device.move_module(trained.model)
         result = evaluate(
             trained.model,
             split,
@@ -68,7 +71,7 @@ class _EvaluateModel:
                 corpus_sha256=corpus_sha256,
             ),
             recipe=trained.recipe,
-            device=_device_for(trained.recipe),
+            device=device,
             tokenizer=trained.tokenizer,
             prompts=trained.spec.sample_prompts,
             baseline=baseline.on_text(split.facts.text_sha256) if baseline is not None else None,
@@ -117,7 +120,9 @@ class _EvaluateModel:
             created_at=datetime.now(tz=UTC).isoformat(timespec="milliseconds"),
             files=(),
         )
-        append_revision(self._parts.artifacts.folder("models", _parent(record)), revision)
+        artifacts = self._parts.artifacts
+        append_revision(artifacts.folder("models", _parent(record)), revision)
+        point_to(self._parts.runs.get(_parent(record)), artifacts, kind="models")
 
 
 def _parent(record: RunRecord) -> str:

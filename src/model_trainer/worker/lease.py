@@ -78,6 +78,7 @@ class HeldRun:
         self._abandon = abandon
         self._last_sign = time.monotonic()
         self._slowest_step = 0.0
+        self._store_is_away = False
         self._lock = threading.Lock()
         self._events: deque[Event] = deque()
         self._phase = Phase.STARTING
@@ -177,6 +178,15 @@ class HeldRun:
             return self._progress.step
 
     def _keep(self) -> None:
+        try:
+            self._keep_until_closed()
+        except Exception:
+            # Without this thread the run has no lease: the job must not go on as if it had.
+            self._lost.set()
+            log.error("lease_thread_failed", run_id=self.run_id)
+            raise
+
+    def _keep_until_closed(self) -> None:
         next_beat = time.monotonic()
         while not self._closing.wait(POLL_SECONDS) and not self._lost.is_set():
             now = time.monotonic()
@@ -192,7 +202,7 @@ class HeldRun:
             if now >= next_beat:
                 self._beat()
                 next_beat = now + self._heartbeat_seconds
-            else:
+            elif not self._store_is_away:
                 self._look()
 
     def _look(self) -> None:
@@ -221,6 +231,7 @@ class HeldRun:
         with self._lock:
             for _ in events:
                 self._events.popleft()
+        self._store_is_away = False
         if flags.cancel:
             self._cancel.set()
         self._mirror.catch_up(self._store, self.run_id)
@@ -235,10 +246,11 @@ class HeldRun:
         if error.code is ErrorCode.LEASE_LOST:
             self._lost.set()
             log.warning("lease_lost", run_id=self.run_id, epoch=self.lease.epoch, detail=error.message)
-        else:
-            log.warning(
-                "heartbeat_failed", run_id=self.run_id, error_code=error.code.value, detail=error.message
-            )
+        elif (
+            not self._store_is_away
+        ):  # one line for an outage, and no more looks than heartbeats while it lasts
+            self._store_is_away = True
+            log.warning("store_away", run_id=self.run_id, error_code=error.code.value, detail=error.message)
 
     def _tell_progress_when_due(self) -> None:
         moved = self._progress.fraction - self._told_progress.fraction

@@ -22,10 +22,7 @@ from model_trainer.core.compute.machine import cpu_model, hostname, physical_mem
 from model_trainer.core.contracts.base import Contract, as_json, type_json
 from model_trainer.core.contracts.manifest import ArtifactFile, HostFacts, Manifest, Revision
 from model_trainer.core.errors import AppError, ErrorCode
-from model_trainer.core.files import TEMPORARY_PREFIX, sha256_of, write_atomically
-
-if sys.platform != "win32":  # pragma: no branch - Windows has no fcntl
-    import fcntl
+from model_trainer.core.files import TEMPORARY_PREFIX, write_atomically
 
 MANIFEST_FILE = "manifest.json"
 _GROWING = frozenset({"logs.jsonl", "events.jsonl"})
@@ -58,11 +55,15 @@ class Mismatch(Contract):
 def seal(folder: Path, manifest: Manifest) -> Manifest:
     """Writes manifest.json with every file of the folder and its digest; returns it as written.
 
-    Close logs first, or seal again when they are closed. Temporary files and links are left out.
+    Close logs first, or seal again when they are closed. Temporary files and links are left out. Revisions that later
+    jobs have added stay: an evaluation may end between the two seals of the run it evaluates.
     """
     with _locked(folder):
-        files: dict[str, object] = {"files": tuple(_account_of(folder, name) for name in _file_names(folder))}
-        sealed = manifest.model_copy(update=files)
+        sealed_now: dict[str, object] = {
+            "files": tuple(_account_of(folder, name) for name in _file_names(folder)),
+            "revisions": read_manifest(folder).revisions if (folder / MANIFEST_FILE).exists() else (),
+        }
+        sealed = manifest.model_copy(update=sealed_now)
         _write(folder, sealed)
     return sealed
 
@@ -186,8 +187,13 @@ def _output(command: list[str], *, folder: Path, timeout_seconds: float) -> str 
 
 
 def _account_of(folder: Path, name: str) -> ArtifactFile:
-    path = folder / name
-    return ArtifactFile(path=name, num_bytes=path.stat().st_size, sha256=sha256_of(path))
+    """Size and digest of the same bytes: a log may grow while it is read."""
+    digest, num_bytes = hashlib.sha256(), 0
+    with (folder / name).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+            num_bytes += len(block)
+    return ArtifactFile(path=name, num_bytes=num_bytes, sha256=digest.hexdigest())
 
 
 def _file_names(folder: Path) -> list[str]:
@@ -242,11 +248,8 @@ def _sorted(value: JsonValue) -> JsonValue:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """One writer at a time: two evaluations of one model may end together. The lock leaves no file behind."""
-    if (
-        sys.platform == "win32"
-    ):  # pragma: no cover - Windows cannot open a folder; workers there run one at a time
-        yield
-        return
+    import fcntl  # here: Windows has none, and imports this file though it runs no jobs
+
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

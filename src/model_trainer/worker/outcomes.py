@@ -1,12 +1,12 @@
 """What an exception means for a run: its problem, its reason, and whether to try again."""
 
-import errno
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from model_trainer.core.contracts.run import Problem, ProblemFault
 from model_trainer.core.errors import AppError, ErrorCode, FailureClass
+from model_trainer.core.files import is_disk_full
 
 
 def as_app_error(error: Exception, *, fallback: ErrorCode) -> AppError:
@@ -21,7 +21,7 @@ def as_app_error(error: Exception, *, fallback: ErrorCode) -> AppError:
             "The job ran longer than RQ__JOB_TIMEOUT_SECONDS allows. Allow more, or ask for fewer steps."
         )
         return AppError(ErrorCode.JOB_TIMEOUT, message)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return AppError(ErrorCode.DISK_FULL, "The disk is full. Free some space, then start the run again.")
     return AppError(fallback, "Something failed that should not have. The log of the run has the details.")
 
@@ -44,15 +44,23 @@ def problem_of(error: AppError, cause: Exception) -> Problem:
         inner = inner.__cause__
     return Problem(
         code=error.code,
-        message=error.message,
-        faults=tuple(ProblemFault(pointer=fault.pointer, message=fault.message) for fault in error.faults),
-        exception=f"{type(inner).__name__}: {inner}"[:2000] if inner is not None else None,
+        message=_writable(error.message),
+        faults=tuple(
+            ProblemFault(pointer=_writable(fault.pointer), message=_writable(fault.message))
+            for fault in error.faults
+        ),
+        exception=_writable(f"{type(inner).__name__}: {inner}"[:2000]) if inner is not None else None,
     )
 
 
 def backoff_seconds(attempt: int, *, base: float, source: random.Random) -> float:
     """Wait before the next try: doubles each time, with up to 20 % of jitter either way."""
     return base * 2.0 ** max(0, attempt - 1) * source.uniform(0.8, 1.2)
+
+
+def _writable(text: str) -> str:
+    """Without lone surrogates (of file names that are not UTF-8, or damaged JSON), which no JSON can be written with."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _is_torch_out_of_memory(error: Exception) -> bool:

@@ -5,7 +5,7 @@ What is a function of spec, data and seed goes to the first, what a clock had a 
 
 from pathlib import Path
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, ValidationError
 
 from model_trainer.core.contracts.base import Contract, JsonObject, dump_json
 from model_trainer.core.files import append_line, write_atomically
@@ -44,10 +44,14 @@ def _append(path: Path, step: int, values: dict[str, float]) -> None:
 
 
 def _rows_up_to(path: Path, step: int) -> bytes:
-    """Whole rows with a step of at most `step`; a torn last line goes with the rest."""
+    """Whole rows with a step of at most `step`; what a power cut tore or damaged goes, with all that follows it."""
     kept: list[bytes] = []
     for line in path.read_bytes().splitlines(keepends=True):
-        if not line.endswith(b"\n") or _Row.model_validate_json(line).step > step:
+        try:
+            row = _Row.model_validate_json(line)
+        except ValidationError:
+            break
+        if not line.endswith(b"\n") or row.step > step:
             break
         kept.append(line)
     return b"".join(kept)

@@ -35,7 +35,7 @@ from model_trainer.worker.outcomes import faults_at
 from model_trainer.worker.parts import WorkerParts
 from model_trainer.worker.series import RunSeries
 from model_trainer.worker.supervise import Job, JobResult
-from model_trainer.worker.trained import RECIPE_FILE, TOKENIZER_FILES, load_tokenizer
+from model_trainer.worker.trained import RECIPE_FILE, TOKENIZER_FILES, load_tokenizer, read_recipe
 
 log = get_logger(__name__)
 
@@ -80,7 +80,7 @@ class _TrainModel:
         held.enter_phase(Phase.FINALIZING, "Accounting for every file")
         result = _result(fitted, evaluation)
         account.metrics = result
-        account.write(record, self._parts.artifacts)
+        account.seal_done(record, self._parts.artifacts)
         metrics = evaluation.metrics
         return JobResult(
             message=(
@@ -106,7 +106,9 @@ class _TrainModel:
         with account.timed("validate"):
             kind, tokenizer = load_tokenizer(parts, spec.tokenizer_id)
             check_fits(family, kind)
-            recipe = family.resolve(spec, machine, vocab_size=tokenizer.inspect().vocab_size)
+            recipe = _recipe(
+                account.folder, family, spec, machine=machine, vocab_size=tokenizer.inspect().vocab_size
+            )
             check_memory(family.estimate(recipe), recipe, machine)
             # Now, not when it is needed: a run that cannot be compared with must not cost a finished training.
             baseline = find_baseline(parts, record, asked=spec.compare_to_run_id)
@@ -125,6 +127,8 @@ class _TrainModel:
                 threads=recipe.cpu_threads,
                 report=held.report,
             )
+        # From here on the account is worth keeping, whatever becomes of this worker.
+        account.seal_as_recorded(record, parts.artifacts)
         return _Prepared(
             spec=spec,
             family=family,
@@ -194,9 +198,6 @@ class _TrainModel:
         for name in TOKENIZER_FILES:
             if (origin / name).exists():
                 shutil.copyfile(origin / name, account.folder / name)
-        write_atomically(
-            account.folder / RECIPE_FILE, (prepared.recipe.model_dump_json(indent=2) + "\n").encode()
-        )
 
     def _evaluate(
         self,
@@ -243,7 +244,20 @@ class _TrainModel:
 
     def _ended(self, record: RunRecord) -> None:
         if self._account is not None:
-            self._account.write(record, self._parts.artifacts)
+            self._account.seal_as_recorded(record, self._parts.artifacts)
+
+
+def _recipe(folder: Path, family: Family, spec: TrainSpec, *, machine: Machine, vocab_size: int) -> Recipe:
+    """What `auto` became, decided once: a second attempt, perhaps on another machine, keeps the first one's choices, or
+    its checkpoints would be of another training. Only a device that is missing here is chosen anew."""
+    path = folder / RECIPE_FILE
+    if path.exists():
+        known = read_recipe(folder)
+        if known.device == "cpu" or machine.has_cuda:
+            return known
+    recipe = family.resolve(spec, machine, vocab_size=vocab_size)
+    write_atomically(path, (recipe.model_dump_json(indent=2) + "\n").encode())
+    return recipe
 
 
 def with_thread_limit(machine: Machine, settings: Settings) -> Machine:

@@ -1,5 +1,6 @@
 """The job that turns a corpus into a tokenizer, its statistics and its manifest."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from model_trainer.core.contracts.base import as_json, dump_json
@@ -50,7 +51,7 @@ class _TrainTokenizer:
         tokenizer = self._train(held, spec, account, source=source, digest=digest)
         stats = self._measure(held, spec, account, tokenizer=tokenizer, source=source, digest=digest)
         held.enter_phase(Phase.FINALIZING, "Accounting for every file")
-        account.write(record, self._parts.artifacts)
+        account.seal_done(record, self._parts.artifacts)
         info = tokenizer.inspect()
         log.info(
             "tokenizer_trained", tokenizer_id=record.run_id, vocab_size=info.vocab_size, method=info.method
@@ -116,11 +117,20 @@ class _TrainTokenizer:
         held_out = spec.holdout_fraction > 0
         sample = texts(source, digest, plan=spec.split_plan(), split="validation" if held_out else "train")
         with account.timed("evaluate"):
-            stats = measure(tokenizer, sample(), measured_on="holdout" if held_out else "train")
+            stats = measure(
+                tokenizer, _checked(sample(), held), measured_on="holdout" if held_out else "train"
+            )
         write_atomically(account.folder / "stats.json", (stats.model_dump_json(indent=2) + "\n").encode())
         account.metrics = as_json(stats)
         return stats
 
     def _ended(self, record: RunRecord) -> None:
         if self._account is not None:
-            self._account.write(record, self._parts.artifacts)
+            self._account.seal_as_recorded(record, self._parts.artifacts)
+
+
+def _checked(texts_of_split: Iterator[str], held: HeldRun) -> Iterator[str]:
+    """The same texts; a cancelled job ends between two."""
+    for text in texts_of_split:
+        held.check()
+        yield text

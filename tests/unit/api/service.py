@@ -1,7 +1,7 @@
 """A whole service in memory: the API over the fakes that ship, a family without torch, and hands to play a worker."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,7 @@ from model_trainer.engine.protocols import LanguageModelBackend
 from model_trainer.infra.persistence.memory import MemoryRunSignal, MemoryRunStore, MemoryWorkerRegistry
 from model_trainer.infra.queue.memory import MemoryJobQueue
 from model_trainer.infra.storage.memory import MemoryArtifactTree, MemoryCorpusRoot
+from model_trainer.models.family import Family
 from model_trainer.orchestrators.evaluations import EvaluationOrchestrator
 from model_trainer.orchestrators.tokenizers import TokenizerOrchestrator
 from model_trainer.orchestrators.training import TrainingOrchestrator
@@ -132,6 +133,7 @@ class Service:
         files: Mapping[str, str | bytes] | None = None,
         run_store: type[MemoryRunStore] = MemoryRunStore,
         artifacts: MemoryArtifactTree | None = None,
+        families: Iterable[Family] = (ToyFamily(),),
     ) -> None:
         self.settings = settings or settings_with()
         self.queue = MemoryJobQueue()
@@ -140,7 +142,7 @@ class Service:
         self.workers = MemoryWorkerRegistry(clock=time.time)
         self.artifacts = artifacts or MemoryArtifactTree()
         self.corpora = MemoryCorpusRoot({"demo/a.txt": TEXT, "tiny.txt": "hi\n"} if files is None else files)
-        self.registry = Registry(families=[ToyFamily()], tokenizers=[BPE, CHAR, SENTENCEPIECE])
+        self.registry = Registry(families=families, tokenizers=[BPE, CHAR, SENTENCEPIECE])
         rq = self.settings.rq
         self.container = Container(
             settings=self.settings,

@@ -6,8 +6,9 @@ from starlette.testclient import TestClient
 from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.contracts.run import RunKind, RunQuery
+from model_trainer.models.gpt2 import FAMILY as GPT2
 from tests.unit.api.conftest import Connect
-from tests.unit.api.service import GIB, Service
+from tests.unit.api.service import GIB, TEXT, Service
 
 BPE_BODY: JsonObject = {"method": "bpe", "corpus_path": "demo", "vocab_size": 300}
 
@@ -151,6 +152,9 @@ REFUSED_TOKENIZERS: list[tuple[JsonObject, str, str]] = [
     ({"method": "bpe", "corpus_path": "empty.txt"}, "DATA_EMPTY", "/corpus_path"),
     ({"method": "bpe", "corpus_path": "latin.txt"}, "DATA_ENCODING_INVALID", "/corpus_path"),
     ({"method": "bpe", "corpus_path": "tiny.txt", "vocab_size": 1000}, "VOCAB_TOO_LARGE", "/vocab_size"),
+    ({"method": "char", "corpus_path": "tiny.txt"}, "DATA_TOO_SMALL", "/corpus_path"),
+    ({"method": "char", "corpus_path": "one.txt"}, "DATA_TOO_SMALL", "/corpus_path"),
+    ({**BPE_BODY, "split_by": "file"}, "DATA_TOO_SMALL", "/corpus_path"),
     ({**BPE_BODY, "vocab_size": -1}, "CONFIG_INVALID", "/vocab_size"),
     ({**BPE_BODY, "unknown": 1}, "CONFIG_INVALID", "/unknown"),
 ]
@@ -161,7 +165,13 @@ def test_a_tokenizer_that_cannot_work_is_refused_by_field_and_leaves_nothing(
     connect: Connect, body: JsonObject, code: str, pointer: str
 ) -> None:
     service = Service(
-        files={"demo/a.txt": "text\n" * 99, "tiny.txt": "hi\n", "empty.txt": "", "latin.txt": b"\xff\xfe\xfa"}
+        files={
+            "demo/a.txt": "text\n" * 99,
+            "tiny.txt": "hi\n",
+            "one.txt": "x",
+            "empty.txt": "",
+            "latin.txt": b"\xff\xfe\xfa",
+        }
     )
 
     answer = connect(service).post("/tokenizers/train", json=body)
@@ -176,10 +186,96 @@ def test_a_tokenizer_that_cannot_work_is_refused_by_field_and_leaves_nothing(
 
 def test_a_character_tokenizer_takes_vocab_size_as_a_limit(client: TestClient) -> None:
     answer = client.post(
-        "/tokenizers/train", json={"method": "char", "corpus_path": "tiny.txt", "vocab_size": 1000}
+        "/tokenizers/train",
+        json={"method": "char", "corpus_path": "tiny.txt", "vocab_size": 1000, "holdout_fraction": 0},
     )
 
     assert answer.status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("files", "more", "status"),
+    [
+        ({"a.txt": "x" * 8, "b.txt": "y" * 8}, {}, 202),
+        ({"a.txt": "x" * 8, "b.txt": "y" * 7}, {}, 422),
+        ({"a.txt": "x" * 8, "b.txt": "\N{ARABIC LIGATURE SALLALLAHOU ALAYHE WASALLAM}"}, {}, 202),
+        ({"a.txt": "x" * 8, "b.txt": "   y"}, {}, 202),
+        (
+            {"a.txt": "x" * 8, "b.txt": "y" * 8, "c.txt": "z"},
+            {"holdout_fraction": 0.45, "test_fraction": 0.02, "seed": 4},
+            202,
+        ),
+        ({"a.txt": "x" * 8, "b.txt": "y" * 8}, {"test_fraction": 0.1}, 422),
+        ({"a.txt": "x" * 70_000, "b.txt": "y"}, {}, 202),
+        ({f"{number}.txt": "y" for number in range(65)}, {}, 202),
+    ],
+)
+def test_a_corpus_too_small_for_a_window_in_every_split_is_refused_when_that_is_certain(
+    connect: Connect, files: dict[str, str | bytes], more: JsonObject, status: int
+) -> None:
+    """The toy's window needs nine tokens, one of which may be an end-of-text token."""
+    files = {f"few/{name}": content for name, content in files.items()}
+    service = Service(files={"demo/a.txt": TEXT, **files})
+    client = connect(service)
+    body = {
+        "model_family": "toy",
+        "corpus_path": "few",
+        "split_by": "file",
+        "tokenizer_id": tokenizer(client, service),
+    }
+
+    answer = client.post("/runs/train", json=body | more)
+
+    assert answer.status_code == status, answer.text
+    if status == 422:
+        assert (answer.json()["code"], answer.json()["errors"][0]["pointer"]) == (
+            "DATA_TOO_SMALL",
+            "/corpus_path",
+        )
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "pointer"),
+    [
+        ({"n_embd": 100, "n_head": 3}, "CONFIG_INVALID", "/n_head"),
+        ({"max_seq_len": 20_000}, "CONFIG_INVALID", "/max_seq_len"),
+        ({"device": "cpu", "precision": "fp16"}, "CONFIG_INVALID", "/precision"),
+        ({"device": "cpu", "pin_memory": True}, "CONFIG_INVALID", "/pin_memory"),
+        ({"max_seq_len": 9000}, "DATA_TOO_SMALL", "/corpus_path"),
+    ],
+)
+def test_what_no_machine_could_train_is_refused_without_a_worker(
+    connect: Connect, more: JsonObject, code: str, pointer: str
+) -> None:
+    service = Service(families=[GPT2])
+    client = connect(service)
+    body = {"model_family": "gpt2", "corpus_path": "demo", "tokenizer_id": tokenizer(client, service)}
+
+    answer = client.post("/runs/train", json=body | more)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
+    assert answer.json()["errors"][0]["pointer"] == pointer
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"device": "cuda", "precision": "fp16", "pin_memory": True},
+        {"device": "cpu", "precision": "bf16"},
+        {"model_size": "xl", "n_layer": 512},
+    ],
+)
+def test_what_some_machine_could_train_waits_for_a_worker(connect: Connect, more: JsonObject) -> None:
+    service = Service(families=[GPT2])
+    client = connect(service)
+    body = {
+        "model_family": "gpt2",
+        "corpus_path": "demo",
+        "tokenizer_id": tokenizer(client, service),
+        "max_seq_len": 64,
+    }
+
+    assert client.post("/runs/train", json=body | more).status_code == 202
 
 
 def test_a_compressed_corpus_says_nothing_of_how_much_text_it_holds(connect: Connect) -> None:
@@ -203,6 +299,34 @@ def test_a_method_whose_library_no_worker_has_is_refused(client: TestClient, ser
     assert (refused.status_code, refused.json()["code"]) == (422, "TOKENIZER_UNAVAILABLE")
     assert "model-trainer[sentencepiece]" in refused.json()["message"]
     assert accepted.status_code == 202
+
+
+def test_a_parquet_corpus_that_no_worker_can_read_is_refused(connect: Connect) -> None:
+    service = Service(files={"demo/a.txt": TEXT, "c/a.PARQUET": b"PAR1" + b"\0" * 40 + b"PAR1"})
+    client = connect(service)
+    run_id = training(client, service)
+    service.finished(run_id)
+    tokenizer_id = tokenizer(client, service)
+    orders: dict[str, JsonObject] = {
+        "/tokenizers/train": {"method": "bpe", "corpus_path": "c"},
+        "/runs/train": {"model_family": "toy", "corpus_path": "c", "tokenizer_id": tokenizer_id},
+        f"/runs/{run_id}/evaluate": {"corpus_path": "c"},
+    }
+
+    def answers() -> list[tuple[int, str | None, str]]:
+        found = [client.post(path, json=body) for path, body in orders.items()]
+        return [(one.status_code, one.json().get("code"), one.text) for one in found]
+
+    assert [status for status, _, _ in answers()] == [202, 202, 202]
+    for queue in ("short", "training"):
+        service.worker_alive(queue, extras=("sentencepiece",))
+    for status, code, text in answers():
+        assert (status, code) == (422, "DATA_FORMAT_UNSUPPORTED")
+        assert "model-trainer[parquet]" in text
+        assert '"pointer":"/corpus_path"' in text
+    for queue in ("short", "training"):
+        service.worker_alive(queue, extras=("parquet",))
+    assert [status for status, _, _ in answers()] == [202, 202, 202]
 
 
 def test_without_a_worker_the_library_is_left_to_the_worker(client: TestClient) -> None:
@@ -245,15 +369,17 @@ def test_a_tokenizer_id_that_names_no_tokenizer_is_a_wrong_field(
         assert answer.json()["errors"][0]["pointer"] == "/tokenizer_id"
 
 
-def test_a_run_to_compare_with_must_be_a_training(client: TestClient, service: Service) -> None:
-    known = training(client, service)
+def test_a_run_to_compare_with_must_be_a_completed_training(client: TestClient, service: Service) -> None:
+    known, waiting = training(client, service), training(client, service)
+    service.finished(known)
     tokenizer_id = tokenizer(client, service)
     body = {"model_family": "toy", "corpus_path": "demo", "tokenizer_id": tokenizer_id}
 
     assert client.post("/runs/train", json={**body, "compare_to_run_id": known}).status_code == 202
-    for stranger in (new_ulid(), tokenizer_id):
-        answer = client.post("/runs/train", json={**body, "compare_to_run_id": stranger})
-        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/compare_to_run_id")
+    for stranger in (new_ulid(), tokenizer_id, waiting):
+        for path, order in (("/runs/train", body), (f"/runs/{known}/evaluate", {"split": "train"})):
+            answer = client.post(path, json={**order, "compare_to_run_id": stranger})
+            assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/compare_to_run_id")
 
 
 def test_a_model_too_large_for_every_worker_is_refused_with_numbers(
@@ -274,6 +400,12 @@ def test_a_model_too_large_for_every_worker_is_refused_with_numbers(
     assert (answer.status_code, answer.json()["code"]) == (422, "MODEL_TOO_LARGE")
     assert "9.3 GiB" in answer.json()["message"]
     assert "8.0 GiB" in answer.json()["message"]
+    assert answer.json()["errors"][0] == {
+        "pointer": "",
+        "message": "most of it is for weights: ask for a smaller toy (num_layers)",
+    }
+    service.worker_alive("training", memory_bytes=10 * GIB)
+    assert client.post("/runs/train", json=body).json()["code"] == "MODEL_TOO_LARGE", "10 % stay free"
     service.worker_alive("training", memory_bytes=16 * GIB)
     assert client.post("/runs/train", json=body).status_code == 202
 

@@ -7,7 +7,10 @@ from starlette.testclient import TestClient
 
 import model_trainer
 from model_trainer.api.main import create_app, openapi_document
-from model_trainer.core.contracts.base import parse_json_object
+from model_trainer.api.schemas.problem import ProblemDocument
+from model_trainer.api.schemas.run import RunView
+from model_trainer.api.schemas.tokenizer import TokenizerView
+from model_trainer.core.contracts.base import Contract, parse_json_object
 from model_trainer.core.contracts.evaluation import Evaluation, LanguageMetrics, TokenisationStats
 from model_trainer.core.contracts.run import Worker
 from model_trainer.core.errors import AppError, ErrorCode
@@ -149,7 +152,12 @@ def found_by(evaluation_id: str, run_id: str) -> Evaluation:
 
 def test_evaluations_of_a_training_are_found_together(client: TestClient, service: Service) -> None:
     run_id = training(client, service)
-    assert client.get(f"/runs/{run_id}/eval").json() == {"run_id": run_id, "data": [], "jobs": []}
+    assert client.get(f"/runs/{run_id}/eval").json() == {
+        "run_id": run_id,
+        "data": [],
+        "jobs": [],
+        "has_more": False,
+    }
     service.finished(run_id)
     service.write("models", run_id, "eval/metrics.json", found_by(run_id, run_id).model_dump_json().encode())
     asked, waiting = (
@@ -163,6 +171,29 @@ def test_evaluations_of_a_training_are_found_together(client: TestClient, servic
     assert [evaluation["evaluation_id"] for evaluation in shown["data"]] == [run_id, asked]
     assert {job["run_id"]: job["status"] for job in shown["jobs"]} == {asked: "completed", waiting: "queued"}
     assert client.get(f"/runs/{tokenizer(client, service)}/eval").status_code == 404
+
+
+def test_many_evaluations_come_in_pages_the_one_after_training_on_the_first(
+    client: TestClient, service: Service
+) -> None:
+    run_id = training(client, service)
+    service.finished(run_id)
+    service.write("models", run_id, "eval/metrics.json", found_by(run_id, run_id).model_dump_json().encode())
+    asked = [
+        client.post(f"/runs/{run_id}/evaluate", json={"split": "validation"}).json()["run_id"]
+        for _ in range(3)
+    ]
+    for each in asked:
+        service.finished(each, parse_json_object(found_by(each, run_id).model_dump_json()))
+    newest_first = sorted(asked, reverse=True)
+
+    first = client.get(f"/runs/{run_id}/eval?limit=2").json()
+    rest = client.get(f"/runs/{run_id}/eval?after={first['jobs'][-1]['run_id']}").json()
+
+    assert (first["has_more"], rest["has_more"]) == (True, False)
+    assert [found["evaluation_id"] for found in first["data"]] == [run_id, *newest_first[:2]]
+    assert [found["evaluation_id"] for found in rest["data"]] == newest_first[2:]
+    assert client.get(f"/runs/{run_id}/eval?limit=0").status_code == 422
 
 
 def test_a_damaged_evaluation_is_said_to_be_damaged(client: TestClient, service: Service) -> None:
@@ -191,14 +222,37 @@ def test_every_operation_has_an_id_of_its_own_and_its_problems(client: TestClien
 
 def test_every_reference_of_the_description_leads_somewhere(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
-    schemas = document["components"]["schemas"]
-    references = [
-        part.split('"')[0].removeprefix("#/components/schemas/")
-        for part in json.dumps(document).split('"$ref": "')[1:]
-    ]
+    references = [part.split('"')[0] for part in json.dumps(document).split('"$ref": "')[1:]]
+    targets = {
+        f"#/components/{group}/{name}"
+        for group in ("schemas", "examples")
+        for name in document["components"][group]
+    }
 
     assert references
-    assert set(references) <= set(schemas)
+    assert set(references) <= targets
+
+
+@pytest.mark.parametrize("view", [RunView, TokenizerView, ProblemDocument])
+def test_a_main_answer_has_an_example_that_is_one(client: TestClient, view: type[Contract]) -> None:
+    name = view.__name__
+    document = client.get("/openapi.json").json()
+    example = document["components"]["examples"][name]["value"]
+    contents = [
+        (status, content)
+        for path in document["paths"].values()
+        for operation in path.values()
+        for status, answer in operation["responses"].items()
+        for content in answer.get("content", {}).values()
+        if content.get("schema") == {"$ref": f"#/components/schemas/{name}"}
+    ]
+    shown = [(status, content) for status, content in contents if "examples" in content]
+
+    view.model_validate_json(json.dumps(example))
+    assert shown == [one for one in contents if name != "ProblemDocument" or one[0] == "422"]
+    assert shown
+    for _, content in shown:
+        assert content["examples"] == {name: {"$ref": f"#/components/examples/{name}"}}
 
 
 def test_bodies_are_described_by_discriminator_with_examples(client: TestClient) -> None:

@@ -77,10 +77,12 @@ def test_events_can_be_polled_as_json(client: TestClient, service: Service) -> N
     first = client.get(f"/runs/{run_id}/events", params={"limit": 2}).json()
     rest = client.get(f"/runs/{run_id}/events", params={"after": first["last_seq"]}).json()
     none = client.get(f"/runs/{run_id}/events", params={"after": rest["last_seq"]}).json()
+    back = client.get(f"/runs/{run_id}/events", headers={"Last-Event-ID": str(first["last_seq"])}).json()
 
     assert [event["seq"] for event in first["data"]] == [1, 2]
     assert (first["has_more"], first["last_seq"]) == (True, 2)
     assert [event["seq"] for event in rest["data"]] == list(range(3, last + 1))
+    assert back == rest
     assert (rest["has_more"], none["data"], none["last_seq"]) == (False, [], last)
 
 

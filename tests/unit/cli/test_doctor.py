@@ -101,6 +101,7 @@ def test_missing_packages_say_which_extra_brings_them() -> None:
     assert [one.state for one in none] == ["missing", "note", "note"]
     assert '".[worker]"' in none[0].fix
     assert '".[parquet]"' in none[2].fix
+    assert "workers of one queue must be alike" in none[2].fix
     assert [one.state for one in doctor.look_at_packages(lambda _name: "1.0")] == ["ok", "ok", "ok"]
 
 
@@ -124,6 +125,7 @@ def test_torch_is_asked_in_a_process_of_its_own(answer: tuple[int, str], state: 
     found = doctor.look_at_torch(run_program)
     assert (found.state, part in found.found) == (state, True)
     assert asked[0][1] == "-c"
+    assert ("workers of one queue must be alike" in found.fix) == (state == "ok")
 
 
 def test_without_torch_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,6 +106,10 @@ def test_a_folder_can_be_made_durable(tmp_path: Path) -> None:
         fsync_folder(tmp_path / "missing")
 
 
+def test_windows_is_not_asked_to_open_a_folder(tmp_path: Path) -> None:
+    fsync_folder(tmp_path / "missing", platform="win32")
+
+
 @pytest.fixture
 def shelf(tmp_path: Path) -> Path:
     folder = tmp_path / "shelf"

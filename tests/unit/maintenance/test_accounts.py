@@ -119,3 +119,14 @@ def test_one_account_that_cannot_be_closed_does_not_stop_the_others(bench: Bench
     with capture_logs() as lines:
         _close(bench, new_ulid(), run_id)
     assert [line["event"] for line in lines] == ["account_not_closed", "account_closed"]
+
+
+def test_a_run_is_asked_for_until_its_account_is_closed(bench: Bench) -> None:
+    run_id = _lost(bench)
+    folder = _folder(bench, run_id)
+    (folder / "manifest.json").mkdir()
+    _close(bench, run_id)
+    assert run_id in bench.store.unaccounted(10)
+    (folder / "manifest.json").rmdir()
+    _close(bench, run_id)
+    assert run_id not in bench.store.unaccounted(10)

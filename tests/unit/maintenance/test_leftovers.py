@@ -1,6 +1,7 @@
 """Leftovers go once they are old enough, artifacts never."""
 
 import errno
+import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -195,3 +196,16 @@ def test_what_goes_while_others_are_measured_is_no_leftover(place: Place) -> Non
 
     assert first.path.name == ".tmp-1"
     assert list(measured) == []
+
+
+def test_what_a_job_has_locked_stays_until_it_lets_go(place: Place) -> None:
+    entry = place.put(place.cache / "aaaa" / "train.bin", age=5000).parent
+    descriptor = os.open(entry, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+    assert place.clean() == (0, [])
+    assert entry.exists()
+
+    os.close(descriptor)
+    assert place.clean()[0] == 1
+    assert not entry.exists()

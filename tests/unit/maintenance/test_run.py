@@ -25,6 +25,9 @@ class StopsAfter:
             raise AppError(ErrorCode.STORE_UNAVAILABLE, "Redis does not answer.")
         return ()
 
+    def unaccounted(self, limit: int) -> tuple[str, ...]:
+        return (f"R{self.looks}",)[:limit]
+
 
 class CountingCleaner(LeftoverCleaner):
     """Counts rounds instead of removing anything."""
@@ -54,6 +57,17 @@ def test_it_looks_often_and_cleans_seldom_and_survives_an_outage() -> None:
 
     assert store.looks == 5
     assert cleaner.rounds == 1
+
+
+def test_ends_are_accounted_for_in_every_round_whatever_the_reaper_found() -> None:
+    stop = threading.Event()
+    closed: list[tuple[str, ...]] = []
+
+    run_maintenance(
+        StopsAfter(3, stop), CountingCleaner(), close_accounts=closed.append, reap_every_seconds=0, stop=stop
+    )
+
+    assert closed == [("R1",), ("R2",), ("R3",)]
 
 
 def test_it_cleans_again_when_it_is_time() -> None:

@@ -24,6 +24,7 @@ def test_more_entries_than_the_text_can_give_are_refused_with_the_number_it_can(
     with pytest.raises(AppError) as error:
         train(TOKENIZER, BpeSpec(corpus_path="x", vocab_size=4000), [WORDS])
     assert error.value.code == ErrorCode.VOCAB_TOO_LARGE
+    assert [fault.pointer for fault in error.value.faults] == ["/vocab_size"]
     possible = error.value.facts["possible"]
     assert isinstance(possible, int)
     assert list(tmp_path.iterdir()) == []

@@ -80,6 +80,7 @@ def test_more_entries_than_the_text_can_give_are_refused_with_the_number_it_can(
     with pytest.raises(AppError) as error:
         train(TOKENIZER, spec_of(model_type=model_type, vocab_size=4000), words)
     assert error.value.code == ErrorCode.VOCAB_TOO_LARGE
+    assert [fault.pointer for fault in error.value.faults] == ["/vocab_size"]
     assert list(tmp_path.iterdir()) == []
     possible = error.value.facts["possible"]
     facts = train(TOKENIZER, spec_of(model_type=model_type, vocab_size=possible), words)

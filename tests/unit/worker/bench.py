@@ -2,12 +2,20 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from model_trainer.core.config import load_settings
 from model_trainer.core.contracts.events import Event
 from model_trainer.core.contracts.ids import new_ulid
-from model_trainer.core.contracts.run import Flags, Lease, NewRun, RunKind, RunUpdate
+from model_trainer.core.contracts.run import (
+    Flags,
+    Lease,
+    NewRun,
+    Outcome,
+    RunKind,
+    RunRecord,
+    RunUpdate,
+)
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.infra.persistence.memory import MemoryRunStore
 from model_trainer.infra.queue.memory import MemoryJobQueue
@@ -17,11 +25,13 @@ from model_trainer.worker.parts import WorkerParts
 
 
 class ShakyStore(MemoryRunStore):
-    """The fake store, with a switch that makes it unreachable."""
+    """The fake store, with a switch that makes it unreachable, and an eye on what happens just before an end."""
 
     away = False
+    broken = False
     refused = 0
     looks = 0
+    before_end: Callable[[], object] = staticmethod(lambda: None)
 
     def heartbeat(self, lease: Lease, update: RunUpdate, events: tuple[Event, ...] = ()) -> Flags:
         self._answer()
@@ -32,7 +42,13 @@ class ShakyStore(MemoryRunStore):
         self.looks += 1
         return super().flags(lease)
 
+    def finish(self, lease: Lease, outcome: Outcome, events: tuple[Event, ...] = ()) -> RunRecord:
+        self.before_end()
+        return super().finish(lease, outcome, events)
+
     def _answer(self) -> None:
+        if self.broken:
+            raise RuntimeError("a defect")
         if self.away:
             self.refused += 1
             raise AppError(ErrorCode.STORE_UNAVAILABLE, "Away.")
@@ -57,6 +73,12 @@ class Bench:
             corpora=MemoryCorpusRoot({}),
             worker_id="worker-1",
         )
+
+    def let_leases_last(self, seconds: float) -> None:
+        """For the jobs supervised from now on."""
+        settings = self.parts.settings
+        app = settings.app.model_copy(update={"lease_seconds": seconds})
+        self.parts = replace(self.parts, settings=settings.model_copy(update={"app": app}))
 
     def submitted(self, *, kind: RunKind = RunKind.TRAIN) -> str:
         run_id = new_ulid()

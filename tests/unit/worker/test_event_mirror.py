@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from model_trainer.core.contracts.events import StoredEvent
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.worker.event_mirror import EventMirror
@@ -57,5 +59,36 @@ def test_a_store_that_is_away_is_tried_again_next_time(bench: Bench, tmp_path: P
     mirror = EventMirror(path)
     mirror.catch_up(Away(), lease.run_id)
     assert not path.exists()
+    mirror.catch_up(bench.store, lease.run_id)
+    assert _seqs(path) == [1, 2]
+
+
+@pytest.mark.parametrize("damage", [b"\x00" * 40 + b"\n", b'{"seq": 9}\n', b'{"type":\n'])
+def test_damage_is_cut_off_and_written_again(bench: Bench, tmp_path: Path, damage: bytes) -> None:
+    lease = bench.claimed()
+    path = tmp_path / "events.jsonl"
+    EventMirror(path).catch_up(bench.store, lease.run_id)
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + damage)
+    EventMirror(path).catch_up(bench.store, lease.run_id)
+    assert path.read_bytes() == first + second
+
+
+def test_a_line_out_of_turn_is_damage(bench: Bench, tmp_path: Path) -> None:
+    lease = bench.claimed()
+    path = tmp_path / "events.jsonl"
+    EventMirror(path).catch_up(bench.store, lease.run_id)
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + first + second)
+    EventMirror(path).catch_up(bench.store, lease.run_id)
+    assert path.read_bytes() == first + second
+
+
+def test_a_disk_that_takes_nothing_is_tried_again_next_time(bench: Bench, tmp_path: Path) -> None:
+    lease = bench.claimed()
+    path = tmp_path / "missing" / "events.jsonl"
+    mirror = EventMirror(path)
+    mirror.catch_up(bench.store, lease.run_id)
+    path.parent.mkdir()
     mirror.catch_up(bench.store, lease.run_id)
     assert _seqs(path) == [1, 2]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from model_trainer.core.contracts.events import JobResumed, MetricsProgress
 from model_trainer.core.contracts.run import Phase, Progress, RunStatus
@@ -167,3 +168,24 @@ def test_a_long_call_into_a_library_is_not_taken_for_a_hang(bench: Bench, tmp_pa
         held.enter_phase(Phase.VALIDATING, "Reading")
         time.sleep(0.2)
     assert not abandoned.is_set()
+
+
+def test_an_outage_is_one_line_of_the_log(bench: Bench, tmp_path: Path) -> None:
+    with capture_logs() as lines, _held(bench, tmp_path) as held:
+        _after_a_heartbeat(bench, held)
+        bench.store.away = True
+        wait_until(lambda: bench.store.refused > 4)
+        bench.store.away = False
+        held.advance(Progress(step=2))
+        wait_until(lambda: bench.store.get(held.run_id).progress.step == 2)
+    assert [line["event"] for line in lines].count("store_away") == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_job_whose_lease_thread_breaks_does_not_go_on(bench: Bench, tmp_path: Path) -> None:
+    with _held(bench, tmp_path) as held:
+        bench.store.broken = True
+        wait_until(lambda: held.is_lost)
+        with pytest.raises(AppError) as caught:
+            held.check()
+    assert caught.value.code is ErrorCode.LEASE_LOST

@@ -322,3 +322,22 @@ def test_a_machine_without_git_has_no_commit(tmp_path: Path) -> None:
 def test_a_git_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
     git = _program(tmp_path / "git", "exec sleep 60")
     assert git_commit(tmp_path, git=git, timeout_seconds=0.05) is None
+
+
+def test_a_log_that_grows_while_it_is_sealed_verifies(folder: Path) -> None:
+    log = folder / "logs.jsonl"
+    log.write_bytes(b"x" * 20_000_000)  # so that reading it takes a while
+    sealed = threading.Event()
+
+    def grow() -> None:
+        while not sealed.is_set():
+            append_line(log, "more")
+
+    writer = threading.Thread(target=grow)
+    writer.start()
+    try:
+        seal(folder, _manifest())
+    finally:
+        sealed.set()
+        writer.join()
+    assert verify(folder) == []

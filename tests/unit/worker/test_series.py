@@ -40,3 +40,11 @@ def test_rewinding_drops_a_torn_last_line(tmp_path: Path) -> None:
 def test_rewinding_a_run_without_rows_makes_no_file(tmp_path: Path) -> None:
     RunSeries(tmp_path).rewind(0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rewinding_cuts_at_a_line_that_a_power_cut_damaged(tmp_path: Path) -> None:
+    series = _fill(tmp_path, range(1, 3))
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(b"\0" * 40 + b'\n{"step":4,"loss":1.0}\n')
+    series.rewind(9)
+    assert _steps(tmp_path / "metrics.jsonl") == [1, 2]

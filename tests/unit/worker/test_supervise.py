@@ -1,11 +1,16 @@
+import errno
+import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from model_trainer.core.contracts.run import RunRecord, RunStatus
+from model_trainer.core.contracts.base import JsonObject, parse_json_object
+from model_trainer.core.contracts.events import JobResumed
+from model_trainer.core.contracts.run import RunKind, RunRecord, RunStatus
 from model_trainer.core.errors import AppError, ErrorCode, FailureClass, Reason
+from model_trainer.core.logging import configure_logging
 from model_trainer.worker.lease import Cancelled, HeldRun
 from model_trainer.worker.supervise import Job, JobResult, supervise
 from tests.unit.worker.bench import Bench, wait_until
@@ -21,8 +26,8 @@ class Life:
     folder: Path
     ended: list[RunRecord] = field(default_factory=list)
 
-    def of(self, work: Work) -> RunRecord:
-        run_id = self.bench.submitted()
+    def of(self, work: Work, *, kind: RunKind = RunKind.TRAIN) -> RunRecord:
+        run_id = self.bench.submitted(kind=kind)
         self.again(run_id, work)
         return self.bench.store.get(run_id)
 
@@ -34,6 +39,9 @@ class Life:
             fallback=ErrorCode.MODEL_TRAIN_FAILED,
         )
         supervise(self.bench.parts, run_id=run_id, epoch=self.bench.store.get(run_id).epoch, job=job)
+
+    def lines(self) -> list[JsonObject]:
+        return [parse_json_object(line) for line in (self.folder / "logs.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture
@@ -138,3 +146,102 @@ def test_an_end_that_cannot_be_recorded_is_left_to_the_reaper(life: Life) -> Non
     record = life.of(work)
     assert record.status is RunStatus.QUEUED
     assert record.result == {}
+
+
+def test_a_completed_run_keeps_the_metrics_it_came_by_on_the_way(life: Life) -> None:
+    def work(held: HeldRun, record: RunRecord) -> JobResult:
+        held.set_metrics({"loss": 3.0, "gradient_norm": 0.5})
+        return _succeed(held, record)
+
+    assert life.of(work).metrics == {"loss": 1.0, "gradient_norm": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("work", "last"),
+    [
+        (_succeed, "job_completed"),
+        (_raise(Cancelled()), "job_cancelled"),
+        (_raise(ValueError("boom")), "job_failed"),
+    ],
+    ids=["completed", "cancelled", "failed"],
+)
+def test_the_logs_last_line_is_there_before_the_run_has_ended(life: Life, work: Work, last: str) -> None:
+    configure_logging(service="model-trainer-test", level="INFO", readable=False, stream=io.StringIO())
+    seen: list[JsonObject] = []
+    life.bench.store.before_end = lambda: seen.append(life.lines()[-1])
+    life.of(work)
+    assert [line["event"] for line in seen] == [last]
+    assert life.lines()[-1] == seen[0]
+
+
+@pytest.mark.parametrize("kind", [RunKind.TRAIN, RunKind.TOKENIZER])
+def test_a_jobs_lines_are_found_by_its_request_and_its_tokenizer(life: Life, kind: RunKind) -> None:
+    configure_logging(service="model-trainer-test", level="INFO", readable=False, stream=io.StringIO())
+    record = life.of(_raise(ValueError("boom")), kind=kind)
+    lines = life.lines()
+    assert [line["event"] for line in lines] == ["job_started", "job_failed"]
+    for line in lines:
+        assert (line["run_id"], line["request_id"]) == (record.run_id, record.request_id)
+        assert line.get("tokenizer_id") == (record.run_id if kind is RunKind.TOKENIZER else None)
+
+
+def test_an_end_is_told_again_when_the_store_was_away_for_a_moment(life: Life) -> None:
+    tries: list[int] = []
+
+    def away_once() -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            raise AppError(ErrorCode.STORE_UNAVAILABLE, "Away.")
+
+    life.bench.store.before_end = away_once
+    assert life.of(_succeed).status is RunStatus.COMPLETED
+    assert len(tries) == 2
+
+
+def test_a_store_that_stays_away_is_given_up_when_the_lease_is_over(life: Life) -> None:
+    def away() -> None:
+        raise AppError(ErrorCode.STORE_UNAVAILABLE, "Away.")
+
+    life.bench.let_leases_last(0.6)
+    life.bench.store.before_end = away
+    assert life.of(_succeed).status is RunStatus.RUNNING
+    assert life.ended == []
+
+
+def test_a_job_that_has_not_ended_here_writes_no_account(life: Life) -> None:
+    life.of(_raise(AppError(ErrorCode.STORE_UNAVAILABLE, "Away.")))
+    life.of(_raise(AppError(ErrorCode.LEASE_LOST, "Taken.")))
+    assert life.ended == []
+
+
+def test_news_and_the_problem_survive_a_retry(life: Life) -> None:
+    def work(held: HeldRun, record: RunRecord) -> JobResult:
+        held.emit(JobResumed(job_id=held.run_id, user_id="ada", step=7))
+        raise AppError(ErrorCode.OUT_OF_MEMORY, "Too large.")
+
+    record = life.of(work)
+    assert record.status is RunStatus.QUEUED
+    assert "trainer.job.resumed.v1" in life.bench.event_types(record.run_id)
+    (attempt,) = record.attempts
+    assert attempt.problem is not None
+    assert attempt.problem.code is ErrorCode.OUT_OF_MEMORY
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (AppError(ErrorCode.ARTIFACT_NOT_FOUND, "Gone."), RunStatus.FAILED),
+        (OSError(errno.ENOSPC, "No space left on device"), RunStatus.QUEUED),
+    ],
+)
+def test_a_job_without_a_folder_ends_or_waits_for_better_times(
+    life: Life, error: Exception, status: RunStatus
+) -> None:
+    def no_folder(_: RunRecord) -> Path:
+        raise error
+
+    run_id = life.bench.submitted()
+    job = Job(work=_succeed, folder=no_folder, ended=life.ended.append, fallback=ErrorCode.MODEL_TRAIN_FAILED)
+    supervise(life.bench.parts, run_id=run_id, epoch=0, job=job)
+    assert life.bench.store.get(run_id).status is status
+    assert life.ended == []

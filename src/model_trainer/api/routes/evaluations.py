@@ -10,17 +10,15 @@ from starlette.responses import Response
 from model_trainer.api.middleware.request_id import current_request_id
 from model_trainer.api.openapi import evaluate_body
 from model_trainer.api.places import evaluation_after_training, evaluation_of
-from model_trainer.api.requests import idempotency_of, parse_body, read_json_body
+from model_trainer.api.requests import idempotency_of, parse_body, parse_query, read_json_body
 from model_trainer.api.routes.accepted import ACCEPTED, accepted, once
 from model_trainer.api.routes.endpoints import IDEMPOTENCY_KEY, RunIdPath, add
-from model_trainer.api.schemas.evaluation import EvaluationsView
+from model_trainer.api.schemas.evaluation import EvaluationsQuery, EvaluationsView
 from model_trainer.api.schemas.run import RunView, view_run
 from model_trainer.api.validators.evaluation import check_evaluation
 from model_trainer.container import Container
 from model_trainer.core.contracts.evaluation import EvaluateSpec
 from model_trainer.core.contracts.run import IdempotencyKey, Submission
-
-MAX_LISTED = 100
 
 
 class EvaluationRoutes:
@@ -55,6 +53,7 @@ class EvaluationRoutes:
             summary="What evaluations of a training found",
             tag="runs",
             view=EvaluationsView,
+            query=EvaluationsQuery,
             problems=[404],
         )
 
@@ -67,18 +66,21 @@ class EvaluationRoutes:
         submission = await run_in_threadpool(once, self._container.runs, key, start)
         return accepted(submission, view_run(submission.record), location=f"/runs/{submission.record.run_id}")
 
-    def list_evaluations(self, run_id: RunIdPath) -> EvaluationsView:
+    def list_evaluations(self, request: Request, run_id: RunIdPath) -> EvaluationsView:
         """The evaluation after training first, then those asked for, newest first."""
+        wanted = parse_query(request, EvaluationsQuery)
         training = self._container.training.find_training(run_id)
-        page = self._container.evaluations.list_evaluations(parent_run_id=run_id, limit=MAX_LISTED)
-        found = [
-            evaluation_after_training(self._container.artifacts, training.run_id),
-            *map(evaluation_of, page.records),
-        ]
+        page = self._container.evaluations.list_evaluations(
+            parent_run_id=run_id, after=wanted.after, limit=wanted.limit
+        )
+        found = list(map(evaluation_of, page.records))
+        if wanted.after is None:
+            found.insert(0, evaluation_after_training(self._container.artifacts, training.run_id))
         return EvaluationsView(
             run_id=run_id,
             data=tuple(evaluation for evaluation in found if evaluation is not None),
             jobs=tuple(map(view_run, page.records)),
+            has_more=page.has_more,
         )
 
     def _start(self, spec: EvaluateSpec, run_id: str, idempotency: IdempotencyKey | None) -> Submission:

@@ -3,7 +3,9 @@
 import os
 import platform
 import socket
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from model_trainer.core.contracts.base import Contract
 
@@ -33,16 +35,27 @@ class Machine(Contract):
         )
 
 
-def usable_cpus() -> int:
-    """Processors this process may run on (not the machine's, inside a container)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # pragma: no cover - only where the affinity call is missing (macOS, Windows)
+def usable_cpus(system: object = os) -> int:
+    """Processors this process may run on (not the machine's, inside a container).
+
+    Args:
+        system: the module os, which knows of affinity on Linux, but not on macOS and Windows.
+    """
+    if isinstance(system, _KnowsAffinity):
+        return len(system.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-def physical_memory_bytes(cgroup_limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
-    """Memory of the machine, or of the container when that is less; 0 where it cannot be told."""
-    limits = [_sysconf_memory(), _cgroup_limit(cgroup_limit)]
+def physical_memory_bytes(
+    cgroup_limit: Path = Path("/sys/fs/cgroup/memory.max"), *, system: object = os
+) -> int:
+    """Memory of the machine, or of the container when that is less; 0 where it cannot be told.
+
+    Args:
+        cgroup_limit: where a Linux container finds its limit.
+        system: the module os, which knows of sysconf everywhere but on Windows.
+    """
+    limits = [_sysconf_memory(system), _cgroup_limit(cgroup_limit)]
     return min((limit for limit in limits if limit > 0), default=0)
 
 
@@ -77,13 +90,12 @@ def hostname() -> str:
     return socket.gethostname()
 
 
-def _sysconf_memory() -> int:
-    if not hasattr(os, "sysconf"):
-        return 0  # pragma: no cover - Windows
-    names = os.sysconf_names
-    if "SC_PHYS_PAGES" not in names or "SC_PAGE_SIZE" not in names:
-        return 0  # pragma: no cover - systems without these names
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def _sysconf_memory(system: object) -> int:
+    if not isinstance(system, _KnowsSysconf):
+        return 0
+    if not {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= system.sysconf_names.keys():
+        return 0
+    return system.sysconf("SC_PHYS_PAGES") * system.sysconf("SC_PAGE_SIZE")
 
 
 def _cgroup_limit(limit_file: Path) -> int:
@@ -91,3 +103,16 @@ def _cgroup_limit(limit_file: Path) -> int:
         return 0
     text = limit_file.read_text().strip()
     return int(text) if text.isdigit() else 0
+
+
+@runtime_checkable
+class _KnowsAffinity(Protocol):
+    def sched_getaffinity(self, process_id: int, /) -> set[int]: ...
+
+
+@runtime_checkable
+class _KnowsSysconf(Protocol):
+    @property
+    def sysconf_names(self) -> Mapping[str, int]: ...
+
+    def sysconf(self, name: str, /) -> int: ...

@@ -20,6 +20,8 @@ from model_trainer.core.errors import AppError, ErrorCode, FieldFault
 T = TypeVar("T")
 
 MOST_LOADER_WORKERS = 4
+CUDA_BATCH_SIZE = 16
+"""Windows of a micro-batch on CUDA, for a family that says nothing else."""
 
 
 class Defaults(Contract):
@@ -27,6 +29,8 @@ class Defaults(Contract):
 
     max_seq_len: int
     batch_size: int
+    """On the CPU."""
+    cuda_batch_size: int = CUDA_BATCH_SIZE
     optimizer: OptimizerName
     learning_rate: dict[OptimizerName, float]
     matrix_learning_rate: float
@@ -83,6 +87,7 @@ def make_recipe(
     """Every choice made: the spec's where it says something, else the family's."""
     optimizer = _optimizer(spec, defaults)
     max_seq_len = spec.max_seq_len or defaults.max_seq_len
+    batch_size = defaults.cuda_batch_size if placement.device == "cuda" else defaults.batch_size
     says_length = spec.num_epochs is not None or spec.max_steps is not None
     return Recipe(
         model_family=spec.model_family,
@@ -90,7 +95,7 @@ def make_recipe(
         vocab_size=vocab_size,
         max_seq_len=max_seq_len,
         data_order="parallel_streams" if defaults.carries_state else "shuffled_windows",
-        batch_size=spec.batch_size or defaults.batch_size,
+        batch_size=spec.batch_size or batch_size,
         gradient_accumulation_steps=spec.gradient_accumulation_steps,
         optimizer=optimizer,
         learning_rate=spec.optimizer.learning_rate or defaults.learning_rate[optimizer],

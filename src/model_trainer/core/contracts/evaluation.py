@@ -19,7 +19,7 @@ class EvaluateSpec(Contract):
     encoding_errors: EncodingErrors = "strict"
     """`strict` refuses bytes that are not UTF-8; `replace` puts U+FFFD in and counts them."""
     compare_to_run_id: UlidText | None = None
-    """A run to compare with; left out: the previous completed run of the same family and corpus."""
+    """A completed training to compare with; left out: the previous one of the same family and corpus."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "EvaluateSpec":

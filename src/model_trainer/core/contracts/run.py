@@ -113,6 +113,8 @@ class RunRecord(Contract):
     lease_until_ms: int
     attempt: int
     attempts: tuple[Attempt, ...]
+    retries: int = 0
+    """How often in a row the owner handed the run back; coming further than at any hand-back sets it to 0."""
     cancel_requested: bool
     created_at_ms: int
     updated_at_ms: int

@@ -134,7 +134,7 @@ class TrainSpec(Contract):
     sample_prompts: Annotated[tuple[Annotated[str, Field(max_length=2000)], ...], Field(max_length=16)] = ()
     """Prompts continued after training (eval/samples.jsonl); left out: the first words of the validation text."""
     compare_to_run_id: UlidText | None = None
-    """A run to compare with; left out: the previous completed run of the same family and corpus."""
+    """A completed training to compare with; left out: the previous one of the same family and corpus."""
     metadata: Metadata = {}
     """Up to 16 labels of your own, filterable in lists."""
     user_id: UserId | None = None

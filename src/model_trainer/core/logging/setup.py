@@ -1,6 +1,7 @@
 """Where lines go and how they look: JSON in production, readable text in development, secrets redacted."""
 
 import logging
+import logging.handlers
 import math
 import re
 import sys
@@ -79,7 +80,7 @@ def configure_logging(
         level: of our own lines; other people's are held to WARNING.
         readable: text for people instead of JSON.
         stream: where lines go; standard error when left out.
-        log_file: also append JSON lines there (one process, one file).
+        log_file: also append JSON lines there (one service, one file); a file that was rotated away is made anew.
     """
     shared = _processors(service)
     structlog.configure(
@@ -94,8 +95,7 @@ def configure_logging(
     ]
     if log_file is not None:
         log_file.parent.mkdir(parents=True, exist_ok=True)
-        file_handler = logging.FileHandler(log_file, encoding="utf-8")
-        handlers.append(_handler(file_handler, shared, structlog.processors.JSONRenderer()))
+        handlers.append(_handler(_RotatedFile(log_file), shared, structlog.processors.JSONRenderer()))
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
@@ -119,6 +119,20 @@ def log_also_to(path: Path, *, service: ServiceName) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         handler.close()
+
+
+class _RotatedFile(logging.handlers.WatchedFileHandler):
+    """Appends to whatever file has the name now: logrotate and its like need to tell us nothing."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one line. A folder that was taken away costs the line, not the job that wrote it."""
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
 
 
 def _processors(service: ServiceName) -> list[_Processor]:

@@ -10,6 +10,7 @@ from model_trainer.core.contracts.run import (
     Lease,
     NewRun,
     Outcome,
+    Problem,
     RunPage,
     RunQuery,
     RunRecord,
@@ -42,7 +43,7 @@ class RunStore(Protocol):
         ...
 
     def list_runs(self, query: RunQuery) -> RunPage:
-        """Newest first, by cursor."""
+        """Newest first, by cursor. A record that cannot be read is left out."""
         ...
 
     def claim(self, run_id: str, *, epoch: int, owner: str, lease_seconds: float) -> Lease | None:
@@ -60,7 +61,9 @@ class RunStore(Protocol):
     def heartbeat(self, lease: Lease, update: RunUpdate, events: tuple[Event, ...] = ()) -> Flags:
         """Renews the lease, writes the update, appends the events; flags come back in the same round trip.
 
-        Raises LEASE_LOST when another owner has the run: nothing is written then.
+        Raises LEASE_LOST when another owner has the run: nothing is written then. After another error nobody knows
+        whether the events arrived: send them again, in front of newer ones, here, with finish() or with release();
+        those that are there already are not told twice.
         """
         ...
 
@@ -68,8 +71,19 @@ class RunStore(Protocol):
         """The one transition into a terminal status, with its events. Raises LEASE_LOST for a stale owner."""
         ...
 
-    def release(self, lease: Lease, *, message: str, delay_seconds: float = 0.0) -> None:
-        """Hands a run back to the queue under a new epoch (a retry, a worker that must go)."""
+    def release(
+        self,
+        lease: Lease,
+        *,
+        message: str,
+        delay_seconds: float = 0.0,
+        events: tuple[Event, ...] = (),
+        problem: Problem | None = None,
+    ) -> None:
+        """Hands a run back to the queue under a new epoch (a retry, a worker that must go), after its last events.
+
+        The attempt keeps the problem; the record counts one more of its `retries`.
+        """
         ...
 
     def request_cancel(self, run_id: str) -> RunRecord:
@@ -82,6 +96,14 @@ class RunStore(Protocol):
     def reap(self) -> tuple[str, ...]:
         """Runs whose lease has run out go back to the queue (or, cancelled meanwhile or lost three times without
         progress, to an end); queued runs that no queue holds are queued again. Returns the ids it touched."""
+        ...
+
+    def unaccounted(self, limit: int) -> tuple[str, ...]:
+        """Some of the runs that ended without their owner, so that nobody brought their end to disk yet."""
+        ...
+
+    def accounted(self, run_id: str) -> None:
+        """Says that a run's end is on disk now."""
         ...
 
     def events_after(self, run_id: str, *, after: int, limit: int) -> tuple[StoredEvent, ...]:

@@ -16,6 +16,7 @@ from model_trainer.core.files import disk_errors
 from model_trainer.core.ports.storage import CorpusSource
 from model_trainer.core.ports.tokenizers import Tokenizer
 from model_trainer.engine.data.corpus import Passage, passages
+from model_trainer.engine.data.entry_hold import EntryHold
 from model_trainer.engine.data.splits import share_of
 from model_trainer.engine.data.token_cache import (
     SPLIT_NAMES,
@@ -56,7 +57,8 @@ def pack(
 
     Each document begins with an end-of-text token, when the tokenizer has one. Raises DATA_TOO_SMALL when train
     or validation has less than one window (`block_size` tokens and the one after them), DATA_CHANGED when the
-    corpus is not what `digest` says, DISK_FULL, and whatever `report` raises; none of these leaves anything behind.
+    corpus is not what `digest` says, DISK_FULL, and whatever `report` raises; none of these leaves anything behind. The clean-up
+    leaves the streams alone for as long as the splits are referred to.
     """
     key = PackingKey(
         corpus_sha256=digest.sha256,
@@ -65,10 +67,12 @@ def pack(
         block_size=block_size,
     )
     entry = entry_of(cache, key)
+    hold = EntryHold.of(entry)  # before it is read, so that it cannot go meanwhile
     header = read_entry(entry, key)
     if header is None:
         packing = _Packing(source=source, digest=digest, tokenizer=tokenizer, threads=threads, report=report)
         header = write_entry(entry, lambda folder: packing.write(folder, key))
+        hold = EntryHold.of(entry)
     report(1.0, "Token blocks are ready")
     end_of_text_id = tokenizer.inspect().end_of_text_id
 
@@ -78,6 +82,7 @@ def pack(
             token_type=header.token_type,
             end_of_text_id=end_of_text_id,
             facts=header.splits[name],
+            hold=hold,
         )
 
     return TokenSplits(train=split("train"), validation=split("validation"), test=split("test"))

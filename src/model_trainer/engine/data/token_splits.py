@@ -8,7 +8,8 @@ import math
 import sys
 from array import array
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from model_trainer.core.contracts.base import Contract
+from model_trainer.engine.data.entry_hold import EntryHold
 
 TokenType = Literal["uint16", "uint32"]
 _DTYPES: dict[TokenType, torch.dtype] = {"uint16": torch.uint16, "uint32": torch.uint32}
@@ -47,17 +49,28 @@ class SplitFacts(Contract):
     """Of the token file."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TokenSplit:
-    """One packed split."""
+    """One packed split, mapped when it is made: the name of its file may go while it is in use."""
 
     path: Path
     token_type: TokenType
     end_of_text_id: int | None
     facts: SplitFacts
+    hold: EntryHold | None = field(default=None, compare=False, repr=False)
+    """On the cache entry that the file is of."""
+
+    def __post_init__(self) -> None:
+        self.tokens()
 
     def tokens(self) -> Tensor:
         """The stream, mapped read-only from disk (unsigned; widen what you take with `.to(torch.int64)`)."""
+        if self.hold is not None:
+            self.hold.touch()  # what is read through a map leaves no mark on the file
+        return self._mapped
+
+    @cached_property
+    def _mapped(self) -> Tensor:
         dtype = _DTYPES[self.token_type]
         if self.facts.num_tokens == 0:
             return torch.empty(0, dtype=dtype)  # an empty file cannot be mapped
@@ -81,9 +94,18 @@ def token_type_for(vocab_size: int) -> TokenType:
 class SplitWriter:
     """Writes one split, passage by passage; memory does not grow with it."""
 
-    def __init__(self, file: BinaryIO, *, token_type: TokenType, end_of_text_id: int | None) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        *,
+        token_type: TokenType,
+        end_of_text_id: int | None,
+        byte_order: str = sys.byteorder,
+    ) -> None:
+        """`byte_order`: of this machine; what is written is little-endian everywhere."""
         self._file = file
         self._code = _ARRAY_CODES[token_type]
+        self._swaps_bytes = byte_order == "big"
         self._end_of_text_id = end_of_text_id
         self._tokens_digest = hashlib.sha256()
         self._text_digest = hashlib.sha256()
@@ -150,8 +172,8 @@ class SplitWriter:
 
     def _write(self, ids: list[int]) -> None:
         values = array(self._code, ids)
-        if sys.byteorder == "big":
-            values.byteswap()  # pragma: no cover - big-endian machines
+        if self._swaps_bytes:
+            values.byteswap()
         data = values.tobytes()
         self._tokens_digest.update(data)
         self._file.write(data)

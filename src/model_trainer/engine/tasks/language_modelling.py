@@ -3,6 +3,7 @@
 Shapes: B windows of a micro-batch, T tokens of a window, S = T + 1, V vocabulary.
 """
 
+import hashlib
 from types import TracebackType
 from typing import Self, assert_never
 
@@ -31,6 +32,7 @@ class LanguageModellingTask:
         on_evaluation: Report | None = None,
     ) -> None:
         """`on_evaluation` is told the share of the validation text that is scored; may raise to stop."""
+        self._train = train
         self._validation = validation
         self._recipe = recipe
         self._device = device
@@ -62,6 +64,13 @@ class LanguageModellingTask:
     def samples_per_step(self) -> int:
         """Windows in one optimizer step."""
         return self._recipe.batch_size * self._micro_batches
+
+    @property
+    def data_sha256(self) -> str:
+        """Of the text and the tokens of both splits, so of what the tokenizer made of them too."""
+        facts = (self._train.facts, self._validation.facts)
+        digests = [digest for each in facts for digest in (each.text_sha256, each.tokens_sha256)]
+        return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
     def loss(self, model: nn.Module, *, step: int, micro_step: int) -> Tensor:
         """Mean nats per token of one micro-batch: forward in the recipe's precision, cross-entropy in fp32."""

@@ -6,21 +6,21 @@ Knows tensors and one JSON state; not what they mean.
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from model_trainer.core.contracts.base import Contract
 from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.errors import AppError, ErrorCode
-from model_trainer.core.files import TEMPORARY_PREFIX, disk_errors, fsync_folder, sha256_of
+from model_trainer.core.files import TEMPORARY_PREFIX, fsync_folder, sha256_of
+from model_trainer.engine.tensor_files import tensor_disk_errors, write_tensors
 from model_trainer.engine.training.state import SCHEMA_VERSION, TrainingState
 
 Tensors = dict[str, Tensor]
@@ -30,8 +30,6 @@ _MODEL = "model.safetensors"
 _TRAINING = "training.safetensors"
 _STATE = "state.json"
 _MANIFEST = "manifest.json"
-_NO_SPACE = "(os error 28)"
-"""How safetensors' Rust code words ENOSPC."""
 
 
 class FileDigest(Contract):
@@ -70,9 +68,17 @@ class Saved:
 class CheckpointFolder:
     """The checkpoints of one run, by step. One writer at a time: the run's owner."""
 
-    def __init__(self, folder: Path, *, write_tensors: Callable[[Tensors, Path], None] = save_file) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        write_tensors: Callable[[Tensors, Path], None] = write_tensors,
+        sign: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`sign`: called after each file that is written or read, for whoever must know that this goes on."""
         self._folder = folder
         self._write_tensors = write_tensors
+        self._sign = sign
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, verified or not, in order."""
@@ -91,7 +97,7 @@ class CheckpointFolder:
         temporary = self._folder / f"{TEMPORARY_PREFIX}{new_ulid()}"
         target = self.path_of(snapshot.state.step)
         try:
-            with _disk_errors(target):
+            with tensor_disk_errors(target):
                 temporary.mkdir()
                 num_bytes = self._fill(temporary, snapshot)
                 self._put(temporary, target)
@@ -108,6 +114,7 @@ class CheckpointFolder:
                 raise _invalid("its manifest is of another checkpoint")
             for name, digest in manifest.files.items():
                 _verify(path / name, digest)
+                self._sign()
             return Snapshot(
                 state=TrainingState.model_validate_json((path / _STATE).read_bytes()),
                 model=load_file(path / _MODEL),
@@ -118,15 +125,19 @@ class CheckpointFolder:
         except (OSError, SafetensorError) as error:
             raise _invalid(f"it cannot be read: {error}") from error
 
-    def retain(self, *, newest: int, keep_last: int, best: int | None) -> None:
+    def retain(
+        self, *, newest: int, keep_last: int, best: int | None, passed_over: Collection[int] = ()
+    ) -> None:
         """Removes what need not be kept; `newest`, just written, and `best` always stay.
 
-        What lies after `newest` was passed over when the run resumed and will be written again.
+        Of what lies after `newest`, only what was passed over when the run resumed goes: the rest is the work of a
+        later owner, and this one does not know yet that it has lost the run.
         """
-        older = [step for step in self.steps() if step <= newest]
+        steps = self.steps()
+        older = [step for step in steps if step <= newest]
         kept = {*older[-keep_last:], newest, best}
-        for step in self.steps():
-            if step not in kept:
+        for step in steps:
+            if step not in kept and (step < newest or step in passed_over):
                 self._remove(self.path_of(step))
 
     def sweep(self) -> None:
@@ -139,11 +150,15 @@ class CheckpointFolder:
             yield from [path for path in self._folder.iterdir() if path.name.startswith(TEMPORARY_PREFIX)]
 
     def _fill(self, folder: Path, snapshot: Snapshot) -> int:
-        self._write_tensors(_on_cpu(snapshot.model), folder / _MODEL)
-        self._write_tensors(_on_cpu(snapshot.training), folder / _TRAINING)
+        for name, tensors in ((_MODEL, snapshot.model), (_TRAINING, snapshot.training)):
+            self._write_tensors(_on_cpu(tensors), folder / name)
+            self._sign()
         (folder / _STATE).write_text(snapshot.state.model_dump_json(indent=2))
         names = (_MODEL, _TRAINING, _STATE)
-        files = {name: _digest_of(folder / name) for name in names}
+        files: dict[str, FileDigest] = {}
+        for name in names:
+            files[name] = _digest_of(folder / name)
+            self._sign()
         manifest = CheckpointManifest(schema_version=SCHEMA_VERSION, step=snapshot.state.step, files=files)
         (folder / _MANIFEST).write_text(manifest.model_dump_json(indent=2))
         for name in (*names, _MANIFEST):
@@ -186,17 +201,3 @@ def _fsync(path: Path) -> None:
 
 def _invalid(why: str) -> AppError:
     return AppError(ErrorCode.CHECKPOINT_INVALID, f"The checkpoint is not used: {why}.", facts={"why": why})
-
-
-@contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    """Like disk_errors, for safetensors' own exception too."""
-    try:
-        with disk_errors(path):
-            yield
-    except SafetensorError as error:
-        if _NO_SPACE not in str(error):
-            raise
-        raise AppError(
-            ErrorCode.DISK_FULL, "The disk is full. Free some space, then start the run again."
-        ) from error

@@ -49,6 +49,7 @@ class TrainingState(Contract):
 
     schema_version: Literal[1]
     recipe_sha256: str
+    data_sha256: str
     torch_version: str
     step: int
     total_steps: int

@@ -34,7 +34,7 @@ def fit(
 
     Asks the observer at every step boundary whether to stop; a stop writes nothing more. Otherwise, with keep_best, the
     model ends with the weights of the best evaluation. Raises DIVERGED before anything that is not finite is saved,
-    DISK_FULL when a checkpoint does not fit.
+    DISK_FULL when a checkpoint does not fit, DATA_CHANGED when there is one of the same recipe on other data.
     """
     training = _Training(
         model, task, recipe=recipe, device=device, checkpoints=checkpoints, observer=observer
@@ -49,7 +49,11 @@ def fit(
         training.update_weights()
         training.evaluate_if_due()
         training.log_if_due()
-        training.save_if_due()
+        if training.save_is_due():
+            stopped = observer.stop_requested()  # validating took a while: the run may be another owner's now
+            if stopped is not None:
+                break
+            training.save()
         training.report_progress()
     if stopped is None:
         training.take_best_weights()
@@ -71,7 +75,8 @@ class _Training:
         self._task = task
         self._recipe = recipe
         self._device = device
-        self._checkpoints = CheckpointFolder(checkpoints)
+        self._checkpoints = CheckpointFolder(checkpoints, sign=observer.stop_requested)
+        self._passed_over: tuple[int, ...] = ()
         self._observer = observer
         self._total_steps = total_steps(recipe, steps_per_epoch=task.steps_per_epoch)
         self._every = intervals(recipe, total_steps=self._total_steps, steps_per_epoch=task.steps_per_epoch)
@@ -103,6 +108,7 @@ class _Training:
                 self._restore(snapshot)
                 self._observer.resumed(step=self._step)
                 return
+            self._passed_over += (step,)
         seed_everything(self._recipe.seed)
 
     def announce(self) -> None:
@@ -149,11 +155,13 @@ class _Training:
             self._metrics |= self._new_metrics
             self._observer.logged(step=self._step, metrics=self._new_metrics, timings=timings)
 
-    def save_if_due(self) -> None:
-        """A checkpoint at its interval, at the end, and of weights that are the best yet."""
+    def save_is_due(self) -> bool:
+        """At the interval of checkpoints, at the end, and for weights that are the best yet."""
         best_is_wanted = self._recipe.checkpoint.keep_best and self._is_best
-        if not (best_is_wanted or self.is_done() or self._is_due(self._every.checkpoint)):
-            return
+        return best_is_wanted or self.is_done() or self._is_due(self._every.checkpoint)
+
+    def save(self) -> None:
+        """A checkpoint, and room for the next."""
         self._window.read()  # raises before a state that is not finite is saved
         with self._clock.aside("checkpoint"):
             saved = self._checkpoints.save(self._snapshot())
@@ -161,7 +169,9 @@ class _Training:
                 newest=self._step,
                 keep_last=self._recipe.checkpoint.keep_last,
                 best=self._best.state.step if self._recipe.checkpoint.keep_best else None,
+                passed_over=self._passed_over,
             )
+        self._passed_over = ()
         self._observer.checkpoint_saved(
             step=self._step, path=saved.path, num_bytes=saved.num_bytes, metrics=dict(self._metrics)
         )
@@ -235,6 +245,7 @@ class _Training:
         state = TrainingState(
             schema_version=SCHEMA_VERSION,
             recipe_sha256=self._recipe_sha256,
+            data_sha256=self._task.data_sha256,
             torch_version=torch.__version__,
             step=self._step,
             total_steps=self._total_steps,
@@ -255,8 +266,15 @@ class _Training:
     def _verified(self, step: int) -> Snapshot | None:
         try:
             snapshot = self._checkpoints.load(step)
-            _check_same_run(snapshot, recipe_sha256=self._recipe_sha256, total_steps=self._total_steps)
+            _check_same_run(
+                snapshot,
+                recipe_sha256=self._recipe_sha256,
+                data_sha256=self._task.data_sha256,
+                total_steps=self._total_steps,
+            )
         except AppError as error:
+            if error.code is ErrorCode.DATA_CHANGED:
+                raise
             self._observer.checkpoint_rejected(path=self._checkpoints.path_of(step), why=error.message)
             return None
         return snapshot
@@ -280,10 +298,20 @@ def _validation(row: Mapping[str, float]) -> dict[str, float]:
     return {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix)}
 
 
-def _check_same_run(snapshot: Snapshot, *, recipe_sha256: str, total_steps: int) -> None:
-    """The same recipe on the same data has the same tensors by name and shape: nothing else is left to check."""
+def _check_same_run(snapshot: Snapshot, *, recipe_sha256: str, data_sha256: str, total_steps: int) -> None:
+    """The same recipe on the same data has the same tensors by name and shape: nothing else is left to check.
+
+    Other data are no reason to start over without a word: the run would end as one that nobody ordered.
+    """
     if snapshot.state.recipe_sha256 != recipe_sha256:
         raise AppError(ErrorCode.CHECKPOINT_INVALID, "It was made by another recipe.")
+    if snapshot.state.data_sha256 != data_sha256:
+        raise AppError(
+            ErrorCode.DATA_CHANGED,
+            f"The data have changed since this run reached step {snapshot.state.step}, so it cannot go on. Order a new "
+            "training, and leave its corpus as it is until it has ended.",
+            facts={"step": snapshot.state.step},
+        )
     if snapshot.state.total_steps != total_steps:
         raise AppError(ErrorCode.CHECKPOINT_INVALID, "It was made for a run of another length.")
 

@@ -13,6 +13,7 @@ from model_trainer.core.contracts.run import (
     Lease,
     NewRun,
     Outcome,
+    Problem,
     RunKind,
     RunPage,
     RunQuery,
@@ -58,6 +59,7 @@ class MemoryRunStore:
         self._lock = threading.RLock()
         self._runs: dict[str, MemoryRun] = {}
         self._keys: dict[str, tuple[str, str]] = {}
+        self._unaccounted: set[str] = set()
 
     def set_flag_by_hand(self, run_id: str, value: str) -> None:
         """What `SET runs:<id>:cancelled` is to Redis."""
@@ -109,7 +111,7 @@ class MemoryRunStore:
         with self._lock:
             if run_id not in self._runs:
                 return None
-            with self._change(run_id) as run:
+            with self._change_of_others(run_id) as run:
                 return run.claim(epoch=epoch, owner=owner, lease_seconds=lease_seconds)
 
     def flags(self, lease: Lease) -> Flags:
@@ -128,16 +130,30 @@ class MemoryRunStore:
             run.finish(lease, outcome, events)
             return run.record
 
-    def release(self, lease: Lease, *, message: str, delay_seconds: float = 0.0) -> None:
+    def release(
+        self,
+        lease: Lease,
+        *,
+        message: str,
+        delay_seconds: float = 0.0,
+        events: tuple[Event, ...] = (),
+        problem: Problem | None = None,
+    ) -> None:
         """See RunStore. A run whose cancellation was asked for ends instead."""
         with self._owned(lease) as run:
-            run.release(lease, message=message, delay_ms=round(delay_seconds * 1000))
+            run.release(
+                lease,
+                message=message,
+                delay_ms=round(delay_seconds * 1000),
+                events=events,
+                problem=problem,
+            )
             if run.record.status is RunStatus.QUEUED and delay_seconds == 0:
                 self._enqueue(run.record)
 
     def request_cancel(self, run_id: str) -> RunRecord:
         """See RunStore."""
-        with self._change(run_id) as run:
+        with self._change_of_others(run_id) as run:
             waited = run.record.status is RunStatus.QUEUED
             run.request_cancel()
             if waited:
@@ -149,12 +165,22 @@ class MemoryRunStore:
         touched: list[str] = []
         with self._lock:
             for run_id in sorted(self._runs):
-                with self._change(run_id) as run:
+                with self._change_of_others(run_id) as run:
                     if run.reap() or self._is_forgotten(run):
                         touched.append(run_id)
                     if self._is_forgotten(run):
                         self._enqueue(run.record)
         return tuple(touched)
+
+    def unaccounted(self, limit: int) -> tuple[str, ...]:
+        """See RunStore."""
+        with self._lock:
+            return tuple(sorted(self._unaccounted)[:limit])
+
+    def accounted(self, run_id: str) -> None:
+        """See RunStore."""
+        with self._lock:
+            self._unaccounted.discard(run_id)
 
     def events_after(self, run_id: str, *, after: int, limit: int) -> tuple[StoredEvent, ...]:
         """See RunStore."""
@@ -184,6 +210,15 @@ class MemoryRunStore:
             yield run
             for _ in range(seq, run.record.last_event_seq):
                 self._announce(run_id)
+
+    @contextmanager
+    def _change_of_others(self, run_id: str) -> Iterator[MemoryRun]:
+        """A change by somebody else than the owner: an end is not on disk then."""
+        with self._change(run_id) as run:
+            had_ended = run.record.status.is_terminal
+            yield run
+            if run.record.status.is_terminal and not had_ended:
+                self._unaccounted.add(run_id)
 
     @contextmanager
     def _owned(self, lease: Lease) -> Iterator[MemoryRun]:

@@ -52,6 +52,7 @@ class MemoryRun:
         self.events: list[StoredEvent] = []
         self._crashes = 0
         self._crash_mark = -1
+        self._retry_mark = 0
         self.record = RunRecord(
             run_id=run.run_id,
             kind=run.kind,
@@ -139,6 +140,8 @@ class MemoryRun:
         }
         self._set(**{name: value for name, value in changes.items() if value is not None})
         self._set(heartbeat_at_ms=self.now_ms - update.quiet_ms)
+        if self._mark > self._retry_mark:
+            self._set(retries=0)
         status, reason = standing_after(events)
         cancel = self._cancel_wanted
         if cancel:
@@ -165,13 +168,25 @@ class MemoryRun:
         for event in events:
             self.tell(event)
 
-    def release(self, lease: Lease, *, message: str, delay_ms: int) -> None:
+    def release(
+        self,
+        lease: Lease,
+        *,
+        message: str,
+        delay_ms: int,
+        events: tuple[Event, ...],
+        problem: Problem | None,
+    ) -> None:
         """As release.lua."""
         self._check_owner(lease)
-        self._end_attempt(None)
+        for event in events:
+            self.tell(event)
+        self._end_attempt(problem)
         if self._cancel_wanted:
             self._finish_cancelled()
         else:
+            self._set(retries=self.record.retries + 1)
+            self._retry_mark = max(self._mark, self._retry_mark)
             self._wait(message, delay_ms=delay_ms)
 
     def request_cancel(self) -> None:
@@ -199,9 +214,8 @@ class MemoryRun:
         if self._cancel_wanted:
             self._finish_cancelled()
             return True
-        mark = list(Phase).index(self.record.phase) * PHASE_WEIGHT + self.record.progress.step
-        self._crashes = self._crashes + 1 if mark <= self._crash_mark else 1
-        self._crash_mark = max(mark, self._crash_mark)
+        self._crashes = self._crashes + 1 if self._mark <= self._crash_mark else 1
+        self._crash_mark = max(self._mark, self._crash_mark)
         if self._crashes >= MAX_CRASHES:
             self._give_up()
         else:
@@ -213,6 +227,11 @@ class MemoryRun:
         seq = self.record.last_event_seq + 1
         self._set(last_event_seq=seq)
         self.events.append(StoredEvent(seq=seq, at_ms=self.now_ms, event=event))
+
+    @property
+    def _mark(self) -> int:
+        """How far the run has come, by phase and step."""
+        return list(Phase).index(self.record.phase) * PHASE_WEIGHT + self.record.progress.step
 
     @property
     def _cancel_wanted(self) -> bool:

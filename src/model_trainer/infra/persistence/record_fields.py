@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from model_trainer.core.contracts.base import JsonObject, dump_json
 from model_trainer.core.contracts.events import Event
@@ -18,7 +18,7 @@ JSON_FIELDS = (
     "spec", "metadata", "problem", "epoch", "lease_until_ms", "attempt", "created_at_ms", "updated_at_ms",
     "started_at_ms", "finished_at_ms", "heartbeat_at_ms", "progress", "metrics", "result", "last_event_seq",
 )  # fmt: skip
-"""Digits are JSON too. The hash also holds what only the scripts read: step, token, not_before_ms, crashes."""
+"""Digits are JSON too. The hash also holds what only the scripts read: step, token, told, not_before_ms, marks."""
 
 _json: TypeAdapter[JsonObject] = TypeAdapter(JsonObject)
 
@@ -55,11 +55,12 @@ def record_of(fields: Mapping[str, str]) -> RunRecord:
     """The record that a hash holds; raises INTERNAL when somebody else wrote into it."""
     members = [f'"{name}":{dump_json(fields.get(name))}' for name in TEXT_FIELDS]
     members += [f'"{name}":{fields.get(name, "null")}' for name in JSON_FIELDS]
+    members.append(f'"retries":{fields.get("retries", "0")}')
     members.append(f'"cancel_requested":{"true" if fields.get("cancel_requested") == "1" else "false"}')
-    members.append(f'"attempts":[{",".join(_attempts(fields))}]')
     try:
+        members.append(f'"attempts":[{",".join(_attempts(fields))}]')
         return RunRecord.model_validate_json("{" + ",".join(members) + "}")
-    except ValidationError as error:
+    except ValueError as error:  # pydantic's too
         message = f"The record of run {fields.get('run_id', '')} is damaged."
         raise AppError(ErrorCode.INTERNAL, message, facts={"detail": str(error)}) from error
 

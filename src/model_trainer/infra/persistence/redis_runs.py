@@ -1,8 +1,7 @@
 """The run store in Redis: each change of a run is one Lua script, docs/run-record.md tells which key is what."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
-from typing import NamedTuple
 from uuid import uuid4
 
 from pydantic import TypeAdapter
@@ -14,6 +13,7 @@ from model_trainer.core.contracts.run import (
     Lease,
     NewRun,
     Outcome,
+    Problem,
     RunKind,
     RunPage,
     RunQuery,
@@ -56,20 +56,15 @@ from model_trainer.infra.persistence.redis_client import (
 from model_trainer.infra.persistence.run_events import read_events
 from model_trainer.infra.persistence.run_index import indexes_for, indexes_of, matches, status_key
 from model_trainer.infra.persistence.run_queue import RunQueue, order_for
+from model_trainer.infra.persistence.told_events import ToldEvents
 
 log = get_logger(__name__)
 
 IDEMPOTENCY_SECONDS = 48 * 3600
 PAGE_OF_IDS = 100
+UNACCOUNTED = "runs:unaccounted"
 
 _time: TypeAdapter[tuple[int, int]] = TypeAdapter(tuple[int, int])
-
-
-class _Unsure(NamedTuple):
-    """A call whose reply was lost: it may have been carried out."""
-
-    token: str
-    events: tuple[Event, ...]
 
 
 class RedisRunStore:
@@ -78,7 +73,7 @@ class RedisRunStore:
     def __init__(self, client: RedisClient, queue: RunQueue) -> None:
         self._client = client
         self._queue = queue
-        self._unsure: dict[str, _Unsure] = {}
+        self._told = ToldEvents()
         self._submit = Script("submit")
         self._claim = Script("claim")
         self._flags = Script("flags")
@@ -125,7 +120,7 @@ class RedisRunStore:
             if not ids:
                 break
             hashes = self._client.many([("HGETALL", _key(run_id)) for run_id in ids])
-            records = (record_of(string_pairs.validate_python(fields)) for fields in hashes)
+            records = _readable(zip(ids, hashes, strict=True))
             found += [record for record in records if matches(record, query)]
             below = f"({ids[-1]}"
         return RunPage(records=tuple(found[: query.limit]), has_more=len(found) > query.limit)
@@ -140,46 +135,55 @@ class RedisRunStore:
     def flags(self, lease: Lease) -> Flags:
         """See RunStore."""
         reply = self._run(self._flags, lease.run_id, lease.epoch, lease.owner)
-        return _flags(reply, lease)
+        if reply[0] == "lost":
+            raise lease_lost(lease)
+        return _flags(reply)
 
     def heartbeat(self, lease: Lease, update: RunUpdate, events: tuple[Event, ...] = ()) -> Flags:
         """See RunStore."""
         status, reason = standing_after(events)
-        token = uuid4().hex
-        arguments = (
-            _milliseconds(lease.lease_seconds),
-            token,
-            *self._told_before(lease.run_id, events),
+        before = (_milliseconds(lease.lease_seconds),)
+        after: tuple[Argument, ...] = (
             "" if status is None else status.value,
             "" if reason is None else reason.value,
             *counted(fields_of_update(update)),
             *event_arguments(events),
         )
-        reply = self._told(self._heartbeat, lease, _Unsure(token, events), arguments)
-        return _flags(reply, lease)
+        reply = self._tell(self._heartbeat, lease, events, before=before, after=after)
+        return _flags(reply)
 
     def finish(self, lease: Lease, outcome: Outcome, events: tuple[Event, ...] = ()) -> RunRecord:
         """See RunStore."""
-        token = uuid4().hex
-        arguments = (
-            token,
-            *self._told_before(lease.run_id, events),
+        after: tuple[Argument, ...] = (
             outcome.status.value,
             outcome.message,
-            "" if outcome.problem is None else outcome.problem.model_dump_json(),
+            _json_or_nothing(outcome.problem),
             *counted(fields_of_outcome(outcome)),
             *event_arguments(events),
         )
-        reply = self._told(self._finish, lease, _Unsure(token, events), arguments)
-        return _answered(reply, lease)
+        before = (self._told.token_of_end(lease),)
+        reply = self._tell(self._finish, lease, events, before=before, after=after)
+        self._told.forget(lease)
+        return record_of(pairs(reply[1:]))
 
-    def release(self, lease: Lease, *, message: str, delay_seconds: float = 0.0) -> None:
+    def release(
+        self,
+        lease: Lease,
+        *,
+        message: str,
+        delay_seconds: float = 0.0,
+        events: tuple[Event, ...] = (),
+        problem: Problem | None = None,
+    ) -> None:
         """See RunStore. A run whose cancellation was asked for ends instead."""
-        token, delay = uuid4().hex, _milliseconds(delay_seconds)
-        reply = self._run(self._release, lease.run_id, lease.epoch, lease.owner, token, message, delay)
-        record = _answered(reply, lease)
+        delay = _milliseconds(delay_seconds)
+        before = (self._told.token_of_end(lease),)
+        after: tuple[Argument, ...] = (message, delay, _json_or_nothing(problem), *event_arguments(events))
+        reply = self._tell(self._release, lease, events, before=before, after=after)
+        record = record_of(pairs(reply[1:]))
         if record.status is RunStatus.QUEUED and delay == 0:
             self._enqueue(record)
+        self._told.forget(lease)
 
     def request_cancel(self, run_id: str) -> RunRecord:
         """See RunStore."""
@@ -201,6 +205,14 @@ class RedisRunStore:
         rescued = [run_id for run_id in out_of_time if self._spared(run_id, self._reap_one)]
         forgotten = [run_id for run_id in due if self._spared(run_id, self._care_for_waiting)]
         return (*rescued, *forgotten)
+
+    def unaccounted(self, limit: int) -> tuple[str, ...]:
+        """See RunStore. By chance, so that some that cannot be brought to disk do not keep others waiting."""
+        return tuple(strings.validate_python(self._client.call("SRANDMEMBER", UNACCOUNTED, limit)))
+
+    def accounted(self, run_id: str) -> None:
+        """See RunStore."""
+        self._client.call("SREM", UNACCOUNTED, run_id)
 
     def events_after(self, run_id: str, *, after: int, limit: int) -> tuple[StoredEvent, ...]:
         """See RunStore."""
@@ -257,21 +269,26 @@ class RedisRunStore:
         sizes = [number.validate_python(reply) for reply in replies]
         return min(zip(sizes, indexes, strict=True))[1]
 
-    def _told_before(self, run_id: str, events: tuple[Event, ...]) -> tuple[str, int]:
-        """Token and number of events of a call that may have been carried out, when this one repeats its events."""
-        unsure = self._unsure.get(run_id)
-        if unsure is None or events[: len(unsure.events)] != unsure.events:
-            return ("-", 0)
-        return (unsure.token, len(unsure.events))
+    def _tell(
+        self,
+        script: Script,
+        lease: Lease,
+        events: tuple[Event, ...],
+        *,
+        before: tuple[Argument, ...],
+        after: tuple[Argument, ...],
+    ) -> list[str]:
+        """Runs a script of the owner's that appends `events`; their position stands between its other arguments."""
 
-    def _told(self, script: Script, lease: Lease, call: _Unsure, arguments: Sequence[Argument]) -> list[str]:
-        """Runs a script that appends events; remembers the call when nobody knows whether it was carried out."""
-        try:
-            reply = self._run(script, lease.run_id, lease.epoch, lease.owner, *arguments)
-        except AppError:
-            self._unsure.setdefault(lease.run_id, call)
-            raise
-        self._unsure.pop(lease.run_id, None)
+        def told() -> int:
+            known = self._client.call("HGET", _key(lease.run_id), "told")
+            return int(str(known or 0))
+
+        with self._told.sending(lease, events, told_before=told) as position:
+            reply = self._run(script, lease.run_id, lease.epoch, lease.owner, *before, position, *after)
+        if reply[0] == "lost":
+            self._told.forget(lease)
+            raise lease_lost(lease)
         return reply
 
     def _spared(self, run_id: str, care: Callable[[str], bool]) -> bool:
@@ -336,13 +353,18 @@ def _record(fields: dict[str, str], run_id: str) -> RunRecord:
     return record_of(fields)
 
 
-def _answered(reply: list[str], lease: Lease) -> RunRecord:
-    if reply[0] == "lost":
-        raise lease_lost(lease)
-    return record_of(pairs(reply[1:]))
+def _readable(hashes: Iterable[tuple[str, object]]) -> Iterator[RunRecord]:
+    """The records in `hashes`; one that somebody damaged must not hide the others."""
+    for run_id, fields in hashes:
+        try:
+            yield record_of(string_pairs.validate_python(fields))
+        except AppError as error:
+            log.warning("run_left_out", run_id=run_id, error_code=error.code.value, detail=error.message)
 
 
-def _flags(reply: list[str], lease: Lease) -> Flags:
-    if reply[0] == "lost":
-        raise lease_lost(lease)
+def _json_or_nothing(problem: Problem | None) -> str:
+    return "" if problem is None else problem.model_dump_json()
+
+
+def _flags(reply: list[str]) -> Flags:
     return Flags(cancel=reply[1] == "1")

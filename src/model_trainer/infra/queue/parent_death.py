@@ -20,10 +20,10 @@ class ProcessControl(Protocol):
         ...
 
 
-def load_process_control() -> ProcessControl | None:
+def load_process_control(platform: str = sys.platform) -> ProcessControl | None:
     """Linux' C library; None elsewhere, where only the lease's fencing epoch keeps an orphan from writing."""
-    if sys.platform != "linux":
-        return None  # pragma: no cover - only Linux can ask for a signal at a parent's death
+    if platform != "linux":
+        return None
     library: ProcessControl = ctypes.CDLL(None)
     return library
 

@@ -53,7 +53,7 @@ class QueueServer:
         self._pause = pause
 
     def serve(self) -> None:
-        """Takes orders until a signal asks to stop. A first SIGTERM or SIGINT lets the order at hand end well."""
+        """Takes orders until SIGTERM or SIGINT asks to stop; the order at hand is told too, see OrderWorker."""
         with _signals_restored():
             try:
                 while not self._serve_until_disturbed():

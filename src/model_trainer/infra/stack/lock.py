@@ -1,32 +1,12 @@
 """One stack per state folder, told by a file lock that the kernel lets go when its last holder dies."""
 
 import os
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from model_trainer.core.errors import AppError, ErrorCode
-
-if sys.platform == "win32":  # pragma: no cover - Windows
-    import msvcrt
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-else:
-    import fcntl
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
 
 
 class FolderLock:
@@ -71,3 +51,13 @@ class FolderLock:
         """Lets the lock go (children that inherited it may hold it a little longer)."""
         os.close(self.descriptor)
         self._descriptor = None
+
+
+def _try_lock(descriptor: int) -> bool:
+    import fcntl  # here: Windows has none, and imports this file though it cannot run a stack
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -55,11 +54,8 @@ def stop(
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
     """Kills the child and whatever is left of its process group."""
-    if sys.platform == "win32":  # pragma: no cover - Windows has no process groups
-        process.kill()
-    else:
-        with suppress(ProcessLookupError, PermissionError):  # nobody is left; macOS says so by EPERM
-            os.killpg(process.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError, PermissionError):  # nobody is left; macOS says so by EPERM
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def last_lines(log_file: Path | None, *, count: int = 5) -> str:

@@ -22,13 +22,13 @@ class Libc(Protocol):
         ...
 
 
-def tethered(argv: Sequence[str]) -> list[str]:
-    """The command line that runs `argv` tied to this process.
+def tethered(argv: Sequence[str], *, platform: str = sys.platform) -> list[str]:
+    """The command line that runs `argv` tied to this process; `argv` itself where the kernel cannot, outside Linux.
 
     The kernel watches the *thread* that starts the child: start it from one that lives as long as it should.
     """
-    if sys.platform != "linux":
-        return list(argv)  # pragma: no cover - only Linux can ask for a signal at a parent's death
+    if platform != "linux":
+        return list(argv)
     # -I -S: no site-packages, no user's environment; the detour costs about 15 ms.
     return [sys.executable, "-I", "-S", str(Path(__file__).resolve()), str(os.getpid()), *argv]
 
@@ -52,5 +52,5 @@ def become(
         execute(argv[0], argv)
 
 
-if __name__ == "__main__":  # pragma: no cover - runs in the child, see the tests of process.py
+if __name__ == "__main__":
     become(sys.argv[1:], libc=ctypes.CDLL(None), execute=os.execvp, parent=os.getppid())

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from model_trainer.core.contracts.base import JsonObject, dump_json
 from model_trainer.core.contracts.training import Recipe
 from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.core.files import write_atomically
 from model_trainer.engine.protocols import LanguageModel
+from model_trainer.engine.tensor_files import write_tensors
 from model_trainer.models.char_lstm.config import CharLstmShape
 from model_trainer.models.char_lstm.network import CharLstm
 
@@ -28,7 +30,7 @@ class CharLstmBackend:
     def save(self, model: LanguageModel, recipe: Recipe, folder: Path, *, end_of_text_id: int | None) -> None:
         """Writes the sizes and the weights."""
         tensors = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
-        save_file(tensors, folder / _WEIGHTS, metadata={"format": "pt"})
+        write_tensors(tensors, folder / _WEIGHTS)
         shape = CharLstmShape.of(recipe)
         config: JsonObject = {
             "architectures": ["CharLstm"],
@@ -37,7 +39,7 @@ class CharLstmBackend:
             **shape.as_recorded(),
             "eos_token_id": end_of_text_id,
         }
-        (folder / _CONFIG).write_text(dump_json(config) + "\n")
+        write_atomically(folder / _CONFIG, f"{dump_json(config)}\n".encode())
 
     def load(self, recipe: Recipe, folder: Path) -> CharLstm:
         """The network saved in `folder`; raises ARTIFACT_CORRUPT when names or shapes do not fit."""

@@ -19,6 +19,7 @@ _BYTES = 4
 _DEFAULTS = Defaults(
     max_seq_len=64,
     batch_size=64,
+    cuda_batch_size=64,
     optimizer="muon",
     learning_rate={"adamw": 4e-3, "muon": 4e-3, "sgd": 1.0},
     matrix_learning_rate=0.04,

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from model_trainer.core.contracts.base import JsonObject, dump_json
 from model_trainer.core.contracts.training import Recipe
 from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.core.files import write_atomically
 from model_trainer.engine.protocols import LanguageModel
+from model_trainer.engine.tensor_files import write_tensors
 from model_trainer.models.gpt2.config import Gpt2Shape
 from model_trainer.models.gpt2.network import Gpt2
 
@@ -45,9 +47,9 @@ class Gpt2Backend:
     def save(self, model: LanguageModel, recipe: Recipe, folder: Path, *, end_of_text_id: int | None) -> None:
         """Writes what AutoModelForCausalLM.from_pretrained(folder) loads."""
         tensors = to_transformers(dict(model.named_parameters()))
-        save_file(tensors, folder / _WEIGHTS, metadata={"format": "pt"})
+        write_tensors(tensors, folder / _WEIGHTS)
         config = _config(recipe, end_of_text_id=end_of_text_id)
-        (folder / _CONFIG).write_text(dump_json(config) + "\n")
+        write_atomically(folder / _CONFIG, f"{dump_json(config)}\n".encode())
 
     def load(self, recipe: Recipe, folder: Path) -> Gpt2:
         """The network saved in `folder`; raises ARTIFACT_CORRUPT when names or shapes do not fit."""

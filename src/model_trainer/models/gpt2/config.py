@@ -7,7 +7,7 @@ from pydantic import Field
 from model_trainer.core.compute.machine import Machine
 from model_trainer.core.compute.recipes import Defaults, make_recipe, place, refused
 from model_trainer.core.contracts.base import Contract, JsonObject
-from model_trainer.core.contracts.training import DeviceName, MemoryEstimate, Precision, Recipe, TrainSpec
+from model_trainer.core.contracts.training import MemoryEstimate, Precision, Recipe, TrainSpec
 
 if TYPE_CHECKING:
     from model_trainer.engine.protocols import LanguageModelBackend
@@ -16,6 +16,7 @@ ModelSize = Literal["tiny", "small", "medium", "large", "xl"]
 
 LONGEST_WINDOW = 16_384
 """Each position has learned weights; further ones would hardly ever be trained."""
+_CUDA_BATCH_SIZE = 32
 _BYTES = 4
 """Weights, gradients and moments are fp32 in every precision."""
 
@@ -118,11 +119,10 @@ class Gpt2Family:
             raise refused("model_family", "This is not a request for gpt2.")
         shape = _shape(spec)
         placement = place(spec, machine)
-        batch_size = _batch_size(placement.device, shape)
         recipe = make_recipe(
             spec,
             placement,
-            defaults=_tiny(batch_size) if _is_small(shape) else _published(shape, batch_size),
+            defaults=_tiny() if _is_small(shape) else _published(shape),
             shape=shape.as_recorded(),
             vocab_size=vocab_size,
         )
@@ -173,11 +173,12 @@ def _shape(spec: Gpt2Spec) -> Gpt2Shape:
     )
 
 
-def _tiny(batch_size: int) -> Defaults:
+def _tiny() -> Defaults:
     """Tuned on two CPU cores for a few minutes on a megabyte of text; see benchmarks/recipes.py."""
     return Defaults(
         max_seq_len=128,
-        batch_size=batch_size,
+        batch_size=16,
+        cuda_batch_size=_CUDA_BATCH_SIZE,
         optimizer="muon",
         learning_rate={"adamw": _LEARNING_RATES["tiny"], "muon": _LEARNING_RATES["tiny"], "sgd": 0.1},
         matrix_learning_rate=0.02,
@@ -191,13 +192,14 @@ def _tiny(batch_size: int) -> Defaults:
     )
 
 
-def _published(shape: Gpt2Shape, batch_size: int) -> Defaults:
-    """What models from 124M parameters up are usually trained with."""
+def _published(shape: Gpt2Shape) -> Defaults:
+    """What models from 124M parameters up are usually trained with; on the CPU few windows, for each is a thousand tokens."""
     size = max((name for name in PRESETS if PRESETS[name].n_embd <= shape.n_embd), key=_width)
     learning_rate = _LEARNING_RATES[size]
     return Defaults(
         max_seq_len=1024,
-        batch_size=batch_size,
+        batch_size=4,
+        cuda_batch_size=_CUDA_BATCH_SIZE,
         optimizer="adamw",
         learning_rate={"adamw": learning_rate, "muon": learning_rate, "sgd": 0.1},
         matrix_learning_rate=0.02,
@@ -213,13 +215,6 @@ def _published(shape: Gpt2Shape, batch_size: int) -> Defaults:
 
 def _width(size: ModelSize) -> int:
     return PRESETS[size].n_embd
-
-
-def _batch_size(device: DeviceName, shape: Gpt2Shape) -> int:
-    """32 windows on CUDA; on the CPU 16 small ones, or 4 where a window is a thousand tokens of a large model."""
-    if device == "cuda":
-        return 32
-    return 16 if _is_small(shape) else 4
 
 
 def _is_small(shape: Gpt2Shape) -> bool:

@@ -48,6 +48,28 @@ def test_only_processors_this_process_may_use_count() -> None:
     assert usable_cpus() == len(allowed)
 
 
+def test_where_a_process_cannot_be_held_to_some_processors_all_of_them_count() -> None:
+    assert usable_cpus(object()) == os.cpu_count()
+
+
+class SystemWithoutPages:
+    """Knows sysconf, but not how much memory there is."""
+
+    def __init__(self) -> None:
+        self.sysconf_names = {"SC_PAGE_SIZE": 1}
+
+    def sysconf(self, name: str, /) -> int:
+        raise AssertionError(name)
+
+
+def test_memory_that_the_system_does_not_tell_is_zero_unless_a_container_limits_it(tmp_path: Path) -> None:
+    limit = tmp_path / "memory.max"
+    for system in (object(), SystemWithoutPages()):
+        assert physical_memory_bytes(limit, system=system) == 0
+    limit.write_text("67108864\n")
+    assert physical_memory_bytes(limit, system=object()) == 2**26
+
+
 def test_the_first_processor_speaks_for_all(tmp_path: Path) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(CPUINFO)

@@ -63,6 +63,16 @@ def test_cuda_loads_with_up_to_four_workers_into_page_locked_memory() -> None:
     assert (asked.loader_workers, asked.pin_memory, asked.cpu_threads) == (0, False, 3)
 
 
+def test_a_family_that_says_nothing_of_cuda_gets_batches_of_sixteen_there() -> None:
+    assert recipe(spec(), LAPTOP).batch_size == 8
+    assert recipe(spec(), WORKSTATION).batch_size == 16
+    assert recipe(spec(batch_size=3), WORKSTATION).batch_size == 3
+    assert (
+        recipe(spec(), WORKSTATION, defaults=DEFAULTS.model_copy(update={"cuda_batch_size": 5})).batch_size
+        == 5
+    )
+
+
 def test_the_cpu_keeps_its_cores_for_the_model() -> None:
     placement = place(spec(), LAPTOP)
     assert (placement.loader_workers, placement.cpu_threads) == (0, 2)

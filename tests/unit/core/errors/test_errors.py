@@ -68,6 +68,17 @@ def test_an_error_does_not_share_its_facts_with_whoever_made_them() -> None:
     assert AppError(ErrorCode.INTERNAL, "A defect.").faults == ()
 
 
+def test_an_error_can_be_told_which_field_it_is_about() -> None:
+    error = AppError(ErrorCode.DATA_EMPTY, "No text there.", facts={"num_bytes": 0})
+
+    told = error.at("/corpus_path")
+
+    assert (told.code, told.message, told.facts) == (error.code, error.message, error.facts)
+    assert told.faults == (FieldFault(pointer="/corpus_path", message="No text there."),)
+    assert told.at("/seed").faults == told.faults, "what names its field already keeps it"
+    assert error.faults == ()
+
+
 class Inner(BaseModel):
     rate: float
 

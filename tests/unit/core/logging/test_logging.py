@@ -203,6 +203,34 @@ def test_a_log_file_gets_json_also_where_people_get_text(tmp_path: Path) -> None
     assert "api_started" in pipe.text
 
 
+def test_a_log_file_that_was_rotated_away_is_made_anew(tmp_path: Path) -> None:
+    log_file = tmp_path / "api.jsonl"
+    Pipe(log_file=log_file)
+
+    log.info("before")
+    log_file.rename(tmp_path / "api.jsonl.1")
+    log.info("after")
+
+    assert json.loads((tmp_path / "api.jsonl.1").read_text())["event"] == "before"
+    assert json.loads(log_file.read_text())["event"] == "after"
+
+
+def test_a_log_folder_that_was_taken_away_costs_lines_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log_file = tmp_path / "logs" / "api.jsonl"
+    pipe = Pipe(log_file=log_file)
+
+    log_file.parent.rename(tmp_path / "gone")
+    log.info("into_nothing")
+    log_file.parent.mkdir()
+    log.info("there_again")
+
+    assert "FileNotFoundError" in capsys.readouterr().err
+    assert [line["event"] for line in pipe.lines] == ["into_nothing", "there_again"]
+    assert json.loads(log_file.read_text())["event"] == "there_again"
+
+
 def test_a_runs_own_log_gets_what_is_logged_meanwhile(tmp_path: Path) -> None:
     pipe = Pipe()
     path = tmp_path / "R1" / "logs.jsonl"

@@ -1,17 +1,20 @@
 import os
 import shutil
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from model_trainer.core.config.settings import CleanupSettings
 from model_trainer.core.contracts.corpus import CorpusDigest, SplitPlan
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.ports.storage import CorpusSource
 from model_trainer.engine.data.corpus import passages, scan_corpus
 from model_trainer.engine.data.token_blocks import pack, pack_whole
 from model_trainer.engine.data.token_splits import TokenSplits
+from model_trainer.maintenance.leftovers import LeftoverCleaner
 from tests.unit.engine.evaluation.toys import ByteTokenizer
 
 PLAN = SplitPlan(
@@ -216,7 +219,23 @@ def test_less_than_one_window_is_refused_with_the_way_out(
     with pytest.raises(AppError, match=words) as caught:
         corpus.pack(plan=PLAN.model_copy(update=changes), block_size=block_size)
     assert caught.value.code is ErrorCode.DATA_TOO_SMALL
+    assert [fault.pointer for fault in caught.value.faults] == ["/corpus_path", "/max_seq_len"]
     assert corpus.entries() == []
+
+
+def test_a_text_from_outside_without_a_second_token_is_refused_and_no_window_blamed(tmp_path: Path) -> None:
+    corpus = Corpus(tmp_path, "a")
+    with pytest.raises(AppError, match="needs at least 2") as caught:
+        pack_whole(
+            corpus.source,
+            corpus.digest,
+            tokenizer=ByteTokenizer(end_of_text=False),
+            cache=corpus.cache,
+            encoding_errors="strict",
+            threads=1,
+            report=lambda *_: None,
+        )
+    assert [fault.pointer for fault in caught.value.faults] == ["/corpus_path"]
 
 
 def test_a_test_text_may_be_shorter_than_a_window(corpus: Corpus) -> None:
@@ -288,3 +307,42 @@ def test_what_stands_in_the_way_of_an_entry_is_an_error(corpus: Corpus) -> None:
     with pytest.raises(NotADirectoryError):
         corpus.pack(tokenizer=Blocking(), threads=1)
     assert corpus.entries() == [entry.name]
+
+
+def _clean(cache: Path) -> int:
+    """The clean-up, two days from now."""
+    cleaner = LeftoverCleaner(
+        roots=(),
+        cache_folder=cache,
+        policy=CleanupSettings(enabled=True, dry_run=False, grace_period_seconds=86_400),
+        now=lambda: time.time() + 2 * 86_400,
+    )
+    return cleaner.clean()
+
+
+def test_a_cache_entry_stays_for_as_long_as_a_job_uses_a_split_of_it(corpus: Corpus) -> None:
+    validation = corpus.pack().validation
+    again = corpus.pack()
+    assert _clean(corpus.cache) == 0
+    assert again.train.path.exists()
+    del again
+    assert _clean(corpus.cache) == 0
+    assert validation.path.exists()
+    del validation
+    assert _clean(corpus.cache) == 1
+    assert corpus.entries() == []
+
+
+def test_a_split_outlives_its_file(corpus: Corpus) -> None:
+    """Where locks do not reach, as on some network disks, the map does."""
+    splits = corpus.pack()
+    shutil.rmtree(corpus.cache)
+    assert splits.validation.tokens().tolist() == corpus.stream("validation")
+
+
+def test_each_use_of_a_split_marks_its_entry_as_used(corpus: Corpus) -> None:
+    split = corpus.pack().train
+    entry = split.path.parent
+    os.utime(entry, (1000, 1000))
+    split.tokens()
+    assert entry.stat().st_mtime > 1000

@@ -1,5 +1,6 @@
 import hashlib
 import struct
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,12 @@ def test_the_smallest_type_that_holds_every_id_is_used(
 def test_an_id_that_does_not_fit_is_an_error_and_not_another_id(tmp_path: Path) -> None:
     with pytest.raises(OverflowError):
         _written(tmp_path / "a", ("x", [65536], False), end_of_text_id=None)
+
+
+def test_a_machine_with_the_other_byte_order_writes_the_same_bytes(tmp_path: Path) -> None:
+    with (tmp_path / "a").open("xb") as file:
+        SplitWriter(file, token_type="uint16", end_of_text_id=None, byte_order="big").add(
+            "a", [0x0102], continues=False
+        )
+
+    assert (tmp_path / "a").read_bytes() == (0x0102).to_bytes(2, sys.byteorder)[::-1]

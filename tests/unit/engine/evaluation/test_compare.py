@@ -69,9 +69,10 @@ def test_an_evaluation_is_read_back_and_a_missing_one_is_none(tmp_path: Path) ->
     assert read_evaluation(path) == _evaluation("old", 2.0)
 
 
-def test_a_damaged_evaluation_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", [b"{}", b"\xff", b""])
+def test_a_damaged_evaluation_is_an_error(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "metrics.json"
-    path.write_text("{}")
+    path.write_bytes(damage)
     with pytest.raises(AppError) as caught:
         read_evaluation(path)
     assert caught.value.code is ErrorCode.ARTIFACT_CORRUPT

@@ -79,6 +79,23 @@ def test_sampling_can_be_chosen(split: TokenSplit) -> None:
     assert result.samples == (Sample(prompt="a", text="\0\0\0", seed=9, temperature=0.0),)
 
 
+def test_the_report_goes_on_with_each_sampled_token(split: TokenSplit) -> None:
+    shares: list[float] = []
+    evaluate(
+        FixedModel([1 / 256] * 256),
+        split,
+        subject=SUBJECT,
+        recipe=toy_recipe(),
+        device=ToyDevice(),
+        tokenizer=ByteTokenizer(end_of_text=False),
+        prompts=("a",),
+        sampling=SamplingPlan(num_tokens=7),
+        report=shares.append,
+    )
+    assert shares[-8:] == [1.0] * 8
+    assert shares[:-8] == sorted(share for share in shares[:-8] if share < 1.0)
+
+
 def test_a_baseline_is_compared_with(split: TokenSplit) -> None:
     first = _evaluate(split).evaluation
     comparison = _evaluate(split, baseline=first).evaluation.comparison

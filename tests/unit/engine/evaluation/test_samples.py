@@ -53,6 +53,29 @@ def test_an_end_of_text_ends_a_sample_early() -> None:
     assert row.text == "xyz"
 
 
+def test_sampling_ends_when_the_one_who_is_asked_before_each_token_says_so() -> None:
+    class Enough(Exception):
+        pass
+
+    model = NextLetter()
+
+    def look() -> None:
+        if len(model.seen) == 3:
+            raise Enough
+
+    with pytest.raises(Enough):
+        sample(
+            model,
+            ["a", "b"],
+            plan=SamplingPlan(num_tokens=2),
+            recipe=toy_recipe(),
+            device=ToyDevice(),
+            tokenizer=ByteTokenizer(),
+            on_token=look,
+        )
+    assert [bytes(seen).decode() for seen in model.seen] == ["a", "ab", "b"]
+
+
 def test_a_transformer_is_shown_no_more_than_its_window() -> None:
     model = NextLetter()
     _sample(model, ["abcdefghij"], SamplingPlan(num_tokens=2), max_seq_len=4)

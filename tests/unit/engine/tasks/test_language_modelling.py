@@ -225,3 +225,12 @@ def test_an_evaluation_tells_how_far_it_is(train: TokenSplit, validation: TokenS
     )
     task.evaluate(MeanModel(VOCAB_SIZE))
     assert shares[-1] == 1.0
+
+
+def test_the_data_are_known_by_the_text_and_the_tokens_of_both_splits(
+    tmp_path: Path, train: TokenSplit, validation: TokenSplit
+) -> None:
+    known = _task(train, validation, batch_size=2).data_sha256
+    assert _task(train, validation).data_sha256 == known
+    assert _task(validation, train).data_sha256 != known
+    assert _task(train, toy_split(tmp_path, [0, 1, 2, 3, 4, 5, 0, 1, 2, 4])).data_sha256 != known

@@ -25,6 +25,7 @@ def snapshot(step: int = 3) -> Snapshot:
     state = TrainingState(
         schema_version=1,
         recipe_sha256="00",
+        data_sha256="5a",
         torch_version="2.13.0",
         step=step,
         total_steps=10,
@@ -122,6 +123,7 @@ def test_a_damaged_checkpoint_is_named_and_not_loaded(
     [
         OSError(errno.ENOSPC, "No space left on device"),
         SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        SafetensorError("Error while serializing: I/O error: Disk quota exceeded (os error 122)"),
     ],
 )
 def test_a_full_disk_says_so_and_leaves_the_earlier_checkpoint_alone(
@@ -193,8 +195,26 @@ def test_a_corrupt_later_checkpoint_never_pushes_out_the_only_good_one(tmp_path:
     folder = CheckpointFolder(tmp_path)
     flip(folder.save(snapshot(9)).path)
     folder.save(snapshot(4))  # after resuming from an earlier step
-    folder.retain(newest=4, keep_last=1, best=None)
+    folder.retain(newest=4, keep_last=1, best=None, passed_over=(9,))
     assert folder.steps() == [4]
+
+
+def test_what_a_later_owner_wrote_is_not_for_the_earlier_one_to_remove(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    for step in (3, 4, 9):
+        folder.save(snapshot(step))
+    folder.retain(newest=4, keep_last=1, best=None)
+    assert folder.steps() == [4, 9]
+
+
+def test_each_file_written_or_read_is_a_sign_of_life(tmp_path: Path) -> None:
+    signs: list[str] = []
+    folder = CheckpointFolder(tmp_path, sign=lambda: signs.append("alive"))
+    folder.save(snapshot())
+    written = len(signs)
+    folder.load(3)
+    assert written >= 4
+    assert len(signs) - written >= 3
 
 
 def test_a_recipe_is_the_same_however_its_batch_is_cut_and_another_in_all_else() -> None:

@@ -54,6 +54,15 @@ def test_rows_come_at_the_first_step_at_each_interval_and_at_the_end(tmp_path: P
     assert witness.timings[-1]["eta_seconds"] == 0.0
 
 
+def test_rows_hold_the_learning_rate_of_muons_matrices_as_well(tmp_path: Path) -> None:
+    witness = Witness()
+    recipe = toy_recipe(max_steps=10, optimizer="muon", matrix_learning_rate=0.02)
+    train(tmp_path, recipe, observer=witness)
+    last = witness.rows[-1][1]
+    assert last["matrix_learning_rate"] == pytest.approx(0.02 * 0.2)
+    assert last["learning_rate"] == pytest.approx(0.05 * 0.2)
+
+
 def test_progress_is_told_after_every_step(tmp_path: Path) -> None:
     witness = Witness()
     train(tmp_path, toy_recipe(max_steps=4), observer=witness)
@@ -343,3 +352,62 @@ def test_a_fault_of_the_disk_other_than_a_bad_checkpoint_comes_out(tmp_path: Pat
     blocked.write_text("not a folder")
     with pytest.raises(OSError, match="file"):
         train(blocked, toy_recipe())
+
+
+def test_a_run_does_not_go_on_with_other_data(tmp_path: Path) -> None:
+    recipe = toy_recipe(checkpoint=keep_all())
+    train(tmp_path, recipe, observer=Witness(stop_after=6))
+    before = CheckpointFolder(tmp_path).steps()
+    witness = Witness()
+    with pytest.raises(AppError, match="Order a new training") as caught:
+        train(tmp_path, recipe, observer=witness, task=ToyTask(data_sha256="other"))
+    assert caught.value.code is ErrorCode.DATA_CHANGED
+    assert caught.value.facts == {"step": before[-1]}
+    assert (witness.rows, witness.rejected) == ([], [])
+    result, _ = train(tmp_path, recipe)
+    assert result.steps == recipe.max_steps, "on the old data it would have gone on"
+
+
+def test_an_owner_who_lost_the_run_in_a_validation_writes_no_checkpoint(tmp_path: Path) -> None:
+    class LosesInValidation(Witness):
+        def stop_requested(self) -> StopReason | None:
+            return StopReason.LEASE_LOST if any("validation_loss" in row for _, row in self.rows) else None
+
+    witness = LosesInValidation()
+    recipe = toy_recipe(eval_every_steps=5, checkpoint=keep_all(every=5))
+    result, _ = train(tmp_path, recipe, observer=witness)
+    assert result.stopped is StopReason.LEASE_LOST
+    assert witness.saved == []
+    assert CheckpointFolder(tmp_path).steps() == []
+
+
+def test_saving_and_resuming_give_signs_of_life(tmp_path: Path) -> None:
+    class Counts(Witness):
+        asked = 0
+
+        def stop_requested(self) -> StopReason | None:
+            self.asked += 1
+            return super().stop_requested()
+
+    def asked(recipe: Recipe, folder: Path) -> int:
+        witness = Counts()
+        train(folder, recipe, observer=witness)
+        return witness.asked
+
+    plain = {"eval_every_steps": 100, "max_steps": 4}
+    once = asked(toy_recipe(**plain, checkpoint=keep_all(every=100, best=False)), tmp_path / "a")
+    often = asked(toy_recipe(**plain, checkpoint=keep_all(every=1, best=False)), tmp_path / "b")
+    assert often - once >= 3 * 4
+    resumed = asked(toy_recipe(**plain, checkpoint=keep_all(every=100, best=False)), tmp_path / "a")
+    assert resumed >= 3
+
+
+def test_a_checkpoint_that_was_passed_over_goes_with_the_next_save(tmp_path: Path) -> None:
+    recipe = toy_recipe(checkpoint=keep_all(best=False))
+    train(tmp_path, recipe, observer=Witness(stop_after=11))
+    folder = CheckpointFolder(tmp_path)
+    assert folder.steps() == [5, 10]
+    for step in (5, 10):
+        (folder.path_of(step) / "state.json").unlink()
+    train(tmp_path, recipe, observer=Witness(stop_after=7))
+    assert folder.steps() == [5]

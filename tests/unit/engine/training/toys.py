@@ -79,7 +79,14 @@ class ToyModel(nn.Module):
 class ToyTask:
     """Sums of three numbers. Carries a number from step to step, as a recurrent model would its state."""
 
-    def __init__(self, *, poisoned_step: int | None = None, validation: list[float] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        poisoned_step: int | None = None,
+        validation: list[float] | None = None,
+        data_sha256: str = "5a",
+    ) -> None:
+        self._data_sha256 = data_sha256
         self.carried = torch.zeros(())
         self.poisoned_step = poisoned_step
         self.validation = list(validation) if validation is not None else None
@@ -96,6 +103,10 @@ class ToyTask:
     @property
     def samples_per_step(self) -> int:
         return 2
+
+    @property
+    def data_sha256(self) -> str:
+        return self._data_sha256
 
     def loss(self, model: nn.Module, *, step: int, micro_step: int) -> Tensor:
         generator = torch.Generator().manual_seed(1000 * step + micro_step)

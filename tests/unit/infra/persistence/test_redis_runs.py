@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import pytest
 import redis
 from redis.client import PubSub
+from structlog.testing import capture_logs
 
 from model_trainer.core.contracts.base import parse_json_object
 from model_trainer.core.contracts.events import CheckpointSaved, JobStarted
@@ -185,8 +186,12 @@ class ForgetfulRedis(redis.Redis):
     """Carries a script out, then loses the reply as often as there are losses."""
 
     losses: list[Exception]
+    refusals: list[Exception]
+    """Of scripts that are not carried out at all."""
 
     def execute_command(self, *args: object, **options: object) -> object:
+        if args[0] == "EVALSHA" and self.refusals:
+            raise self.refusals.pop()
         execute: Callable[..., object] = super().execute_command
         reply = execute(*args, **options)
         if args[0] == "EVALSHA" and self.losses:
@@ -198,7 +203,7 @@ class ForgetfulRedis(redis.Redis):
 def forgetful(redis_url: str) -> Iterator[ForgetfulRedis]:
     connection = ForgetfulRedis.from_url(redis_url, decode_responses=True, protocol=2)
     assert isinstance(connection, ForgetfulRedis)
-    connection.losses = []
+    connection.losses, connection.refusals = [], []
     yield connection
     connection.close()
 
@@ -277,6 +282,138 @@ def test_other_events_after_a_timeout_are_all_told(forgetful: ForgetfulRedis) ->
     assert steps(store, lease.run_id) == [1, 5]
 
 
+@pytest.mark.parametrize("losses", [1, 2, 3])
+@pytest.mark.parametrize("last", ["heartbeat", "finish", "release"])
+def test_events_are_told_once_however_many_replies_are_lost(
+    forgetful: ForgetfulRedis, losses: int, last: str
+) -> None:
+    """Also when more come between two tries, and when some had arrived before."""
+    store = redis_store(RedisClient(forgetful))
+    lease = store.claim(store.submit())
+    store.runs.heartbeat(lease, RunUpdate(), (checkpoint(lease.run_id, 1), checkpoint(lease.run_id, 2)))
+    news = [checkpoint(lease.run_id, 3)]
+    for loss in range(losses):
+        forgetful.losses = [redis.TimeoutError("slow")]
+        with pytest.raises(AppError):
+            store.runs.heartbeat(lease, RunUpdate(), tuple(news))
+        news += [checkpoint(lease.run_id, 4 + loss)] * (loss % 2)
+    news.append(checkpoint(lease.run_id, 9))
+    if last == "heartbeat":
+        store.runs.heartbeat(lease, RunUpdate(), tuple(news))
+    elif last == "finish":
+        store.runs.finish(lease, COMPLETED, tuple(news))
+    else:
+        store.runs.release(lease, message="Again.", events=tuple(news))
+    assert steps(store, lease.run_id) == [1, 2, *(event.step for event in news)]
+
+
+def test_fewer_events_after_a_loss_leave_the_rest_to_be_sent_again(forgetful: ForgetfulRedis) -> None:
+    store = redis_store(RedisClient(forgetful))
+    lease = store.claim(store.submit())
+    told = tuple(checkpoint(lease.run_id, step) for step in (1, 2, 3))
+    forgetful.losses = [redis.TimeoutError("slow")]
+    with pytest.raises(AppError):
+        store.runs.heartbeat(lease, RunUpdate(), told)
+    for sent in ((), told[:1], told[1:], (checkpoint(lease.run_id, 4),)):
+        store.runs.heartbeat(lease, RunUpdate(), sent)
+    assert steps(store, lease.run_id) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("is_second_there", [False, True])
+def test_another_end_of_the_events_after_a_loss_tells_the_same_beginning_once(
+    forgetful: ForgetfulRedis, is_second_there: bool
+) -> None:
+    store = redis_store(RedisClient(forgetful))
+    lease = store.claim(store.submit())
+    one, two, three = (checkpoint(lease.run_id, step) for step in (1, 2, 3))
+    forgetful.losses = [redis.TimeoutError("slow")]
+    with pytest.raises(AppError):
+        store.runs.heartbeat(lease, RunUpdate(), (one,))
+    if is_second_there:
+        forgetful.losses = [redis.TimeoutError("slow")]
+        with pytest.raises(AppError):
+            store.runs.heartbeat(lease, RunUpdate(), (one, two))
+    else:
+        forgetful.refusals = [redis.TimeoutError("away")]
+        with pytest.raises(AppError):
+            store.runs.heartbeat(lease, RunUpdate(), (one, two))
+    store.runs.heartbeat(lease, RunUpdate(), (one, three))
+    assert steps(store, lease.run_id) == ([1, 2, 3] if is_second_there else [1, 3])
+
+
+def test_another_process_goes_on_with_the_lease_where_the_first_one_stopped(
+    store: StoreUnderTest, client: RedisClient
+) -> None:
+    lease = store.claim(store.submit())
+    store.runs.heartbeat(lease, RunUpdate(), (checkpoint(lease.run_id, 1),))
+    redis_store(client).runs.finish(lease, COMPLETED, (checkpoint(lease.run_id, 2),))
+    assert steps(store, lease.run_id) == [1, 2]
+
+
+def test_the_next_owner_tells_its_own_events(store: StoreUnderTest) -> None:
+    run_id = store.submit()
+    for step in (1, 2):
+        lease = store.claim(run_id)
+        store.runs.heartbeat(lease, RunUpdate(), (checkpoint(run_id, step),))
+        store.runs.release(lease, message="Again.")
+    assert steps(store, run_id) == [1, 2]
+
+
+@pytest.mark.parametrize("losses", [1, 2, 3])
+def test_an_end_whose_replies_were_lost_is_answered_when_sent_again(
+    forgetful: ForgetfulRedis, losses: int
+) -> None:
+    store = redis_store(RedisClient(forgetful))
+    lease = store.claim(store.submit())
+    last = (checkpoint(lease.run_id, 1),)
+    for _ in range(losses):
+        forgetful.losses = [redis.TimeoutError("slow")]
+        with pytest.raises(AppError, check=lambda error: error.code is ErrorCode.STORE_UNAVAILABLE):
+            store.runs.finish(lease, COMPLETED, last)
+    assert store.runs.finish(lease, COMPLETED, last).status is RunStatus.COMPLETED
+    assert steps(store, lease.run_id) == [1]
+    with pytest.raises(AppError, check=lambda error: error.code is ErrorCode.LEASE_LOST):
+        store.runs.finish(lease, COMPLETED, last)
+
+
+def test_a_release_whose_replies_were_lost_is_carried_out_once(forgetful: ForgetfulRedis) -> None:
+    store = redis_store(RedisClient(forgetful))
+    lease = store.claim(store.submit())
+    last = (checkpoint(lease.run_id, 1),)
+    for _ in range(2):
+        forgetful.losses = [redis.TimeoutError("slow")]
+        with pytest.raises(AppError):
+            store.runs.release(lease, message="Again.", events=last)
+    store.runs.release(lease, message="Again.", events=last)
+    record = store.runs.get(lease.run_id)
+    assert (record.status, record.epoch, record.retries) == (RunStatus.QUEUED, 2, 1)
+    assert steps(store, lease.run_id) == [1]
+    assert store.queue.holds(lease.run_id, epoch=2, queue=QUEUE)
+
+
+class ForgetfulQueue(RqJobQueue):
+    """Cannot be reached at the first order."""
+
+    is_away = True
+
+    def enqueue(self, job: Order, *, queue: str) -> None:
+        if self.is_away:
+            self.is_away = False
+            raise AppError(ErrorCode.STORE_UNAVAILABLE, "Away.")
+        super().enqueue(job, queue=queue)
+
+
+def test_a_release_that_could_not_put_the_order_in_does_so_when_it_is_repeated(client: RedisClient) -> None:
+    queue = ForgetfulQueue(client, RQ_SETTINGS)
+    runs = RedisRunStore(client, queue)
+    lease = redis_store(client).claim(runs.submit(new_run(), idempotency=None).record.run_id)
+    with pytest.raises(AppError, check=lambda error: error.code is ErrorCode.STORE_UNAVAILABLE):
+        runs.release(lease, message="Again.")
+    runs.release(lease, message="Again.")
+    assert runs.get(lease.run_id).epoch == 2
+    assert queue.holds(lease.run_id, epoch=2, queue=QUEUE)
+
+
 # ---------------------------------------------------------------- damage
 
 
@@ -289,6 +426,39 @@ def test_a_damaged_record_is_told_apart_from_a_missing_one(
         store.runs.get(run_id)
     assert caught.value.code is ErrorCode.INTERNAL
     assert run_id in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("spec", "{not json"), ("attempt", "many"), ("status", "asleep"), ("retries", "")]
+)
+def test_a_damaged_record_does_not_hide_others_from_lists(
+    store: StoreUnderTest, client: RedisClient, field: str, value: str
+) -> None:
+    older, damaged, newer = (store.submit() for _ in range(3))
+    client.call("HSET", f"runs:record:{damaged}", field, value)
+    with capture_logs() as lines:
+        page = store.runs.list_runs(RunQuery(kind=RunKind.TRAIN, limit=9))
+    assert {record.run_id for record in page.records} == {older, newer}
+    assert [(line["event"], line["log_level"], line["run_id"]) for line in lines] == [
+        ("run_left_out", "warning", damaged)
+    ]
+    with pytest.raises(AppError, check=lambda error: error.code is ErrorCode.INTERNAL):
+        store.runs.get(damaged)
+
+
+def test_a_record_removed_by_hand_does_not_hide_others_from_lists(
+    store: StoreUnderTest, client: RedisClient
+) -> None:
+    removed, kept = store.submit(), store.submit()
+    client.call("DEL", f"runs:record:{removed}")
+    page = store.runs.list_runs(RunQuery(kind=RunKind.TRAIN, limit=9))
+    assert [record.run_id for record in page.records] == [kept]
+
+
+def test_a_record_of_an_earlier_version_has_no_retries(store: StoreUnderTest, client: RedisClient) -> None:
+    run_id = store.submit()
+    client.call("HDEL", f"runs:record:{run_id}", "retries")
+    assert store.runs.get(run_id).retries == 0
 
 
 def test_a_damaged_record_does_not_keep_others_from_the_reaper(

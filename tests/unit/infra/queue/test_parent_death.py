@@ -32,3 +32,7 @@ def test_linux_can_be_asked() -> None:
     control = load_process_control()
     assert control is not None
     assert control.prctl(-1, 0) == -1  # an option that there is not
+
+
+def test_other_systems_cannot_be_asked() -> None:
+    assert load_process_control("darwin") is None

@@ -4,6 +4,7 @@ if get('token') == token and get('owner') == owner then return {'claimed', get('
 if get('status') ~= 'queued' or get('epoch') ~= epoch then return {'nothing'} end
 if cancel_wanted() then
   finish_cancelled()
+  leave_account()
   return {'cancelled'}
 end
 if number('not_before_ms') > now then return {'nothing'} end
@@ -12,7 +13,7 @@ epoch = digits(redis.call('HINCRBY', record, 'epoch', 1))
 local attempt = digits(redis.call('HINCRBY', record, 'attempt', 1))
 local named = 'attempt.' .. attempt .. '.'
 clear('reason', 'failure_class', 'problem')
-set('owner', owner, 'phase', 'starting', 'token', token,
+set('owner', owner, 'phase', 'starting', 'token', token, 'told', '0',
   named .. 'epoch', epoch, named .. 'owner', owner, named .. 'started_at_ms', digits(now))
 redis.call('HSETNX', record, 'started_at_ms', digits(now))
 redis.call('ZREM', 'runs:waiting', id)

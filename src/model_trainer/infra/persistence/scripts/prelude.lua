@@ -32,6 +32,19 @@ local function tell_of_run(kind, facts)
   tell(kind, '{"type":' .. json(kind) .. ',"job_id":' .. json(id) .. ',"user_id":' .. json(get('user_id')) .. facts .. '}')
 end
 
+-- The owner's events. `position` says how many of this lease's events came before the first of them, so those that an
+-- earlier call brought, whose reply was lost, are not told again: however many calls that were.
+local function tell_owners(position, first)
+  local told = number('told')
+  for at = first, #ARGV, 2 do
+    if position + (at - first) / 2 >= told then
+      tell(ARGV[at], ARGV[at + 1])
+      told = told + 1
+    end
+  end
+  set('told', digits(told))
+end
+
 local function move(status)
   local kind, old = get('kind'), get('status')
   if old and old ~= status then redis.call('ZREM', 'runs:index:' .. kind .. ':status:' .. old, id) end
@@ -76,6 +89,12 @@ local function cancel_wanted()
   return flag and flag ~= '' and flag ~= '0' and string.lower(flag) ~= 'false'
 end
 
+-- How far the run has come, by phase and step.
+local function mark()
+  local ranks = {waiting = 0, starting = 1, validating = 2, tokenizing = 3, training = 4, evaluating = 5, finalizing = 6}
+  return (ranks[get('phase')] or 0) * 1e10 + number('step')
+end
+
 local function want_cancel()
   redis.call('SET', 'runs:' .. id .. ':cancelled', '1')
   set('cancel_requested', '1')
@@ -93,6 +112,9 @@ local function finish(status)
   let_go()
   redis.call('ZREM', 'runs:waiting', id)
 end
+
+-- An end without the owner: the maintenance process brings it to disk.
+local function leave_account() redis.call('SADD', 'runs:unaccounted', id) end
 
 local function finish_cancelled()
   want_cancel()

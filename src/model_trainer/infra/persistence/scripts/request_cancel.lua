@@ -4,6 +4,7 @@ if not at then return {'unknown'} end
 if at == 'completed' or at == 'failed' then return {'ended', at} end
 if at == 'queued' then
   finish_cancelled()
+  leave_account()
 elseif at ~= 'cancelled' then
   want_cancel()
   move('cancelling')
