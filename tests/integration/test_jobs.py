@@ -218,6 +218,29 @@ def test_a_retried_training_goes_on_from_its_checkpoint_and_ends_the_same(worksh
         assert (folder / name).read_bytes() == (origin / name).read_bytes(), name
 
 
+def test_a_second_attempt_keeps_what_auto_became_in_the_first(workshop: Workshop) -> None:
+    tokenizer = workshop.tokenizer()
+    first = workshop.train(TINY_GPT2, tokenizer_id=tokenizer.run_id)
+    kept = read_recipe(workshop.folder(first)).model_copy(update={"weight_decay": 0.125})
+    run_id = workshop.submit(TINY_GPT2, tokenizer_id=tokenizer.run_id)
+    folder = workshop.container.artifacts.create("models", run_id)
+    (folder / "recipe.json").write_text(kept.model_dump_json())
+    workshop.work("training")
+    assert read_recipe(folder) == kept
+    assert read_manifest(folder).resolved["weight_decay"] == 0.125
+
+
+def test_a_device_that_is_missing_here_is_chosen_anew(workshop: Workshop) -> None:
+    tokenizer = workshop.tokenizer()
+    first = workshop.train(TINY_GPT2, tokenizer_id=tokenizer.run_id)
+    elsewhere = read_recipe(workshop.folder(first)).model_copy(update={"device": "cuda"})
+    run_id = workshop.submit(TINY_GPT2, tokenizer_id=tokenizer.run_id)
+    folder = workshop.container.artifacts.create("models", run_id)
+    (folder / "recipe.json").write_text(elsewhere.model_dump_json())
+    workshop.work("training")
+    assert read_recipe(folder).device == "cpu"
+
+
 def test_a_damaged_checkpoint_is_passed_over_and_told(workshop: Workshop) -> None:
     tokenizer = workshop.tokenizer()
     run_id = workshop.submit(TINY_GPT2, tokenizer_id=tokenizer.run_id)

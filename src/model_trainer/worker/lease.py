@@ -152,9 +152,13 @@ class HeldRun:
         """Whether another owner has the run."""
         return self._lost.is_set()
 
+    def sign(self) -> None:
+        """Says that the work goes on, where there is no progress to tell."""
+        self._last_sign = time.monotonic()
+
     def check(self) -> None:
         """Raises Cancelled or LEASE_LOST when the job should not go on; asking is a sign of life."""
-        self._last_sign = time.monotonic()
+        self.sign()
         if self._lost.is_set():
             raise AppError(ErrorCode.LEASE_LOST, "Another worker owns this run now; this one stops.")
         if self._cancel.is_set():

@@ -42,7 +42,8 @@ class RunObserver:
         self.num_parameters = 0
 
     def stop_requested(self) -> StopReason | None:
-        """Cancelled, or another owner has the run."""
+        """Cancelled, or another owner has the run. The engine asks during long saves too: asking is a sign of life."""
+        self._held.sign()
         if self._held.is_lost:
             return StopReason.LEASE_LOST
         return StopReason.CANCEL if self._held.is_cancelled else None

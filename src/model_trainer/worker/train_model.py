@@ -75,7 +75,9 @@ class _TrainModel:
         self._account = account
         prepared = self._prepare(held, record, spec=spec, account=account)
         model, fitted = self._train(held, prepared, account)
+        held.check()
         self._save(model, prepared, account)
+        held.check()
         evaluation = self._evaluate(held, record, model, prepared=prepared, account=account)
         held.enter_phase(Phase.FINALIZING, "Accounting for every file")
         result = _result(fitted, evaluation)

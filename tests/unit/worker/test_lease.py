@@ -171,7 +171,7 @@ def test_a_long_call_into_a_library_is_not_taken_for_a_hang(bench: Bench, tmp_pa
 
 
 def test_an_outage_is_one_line_of_the_log(bench: Bench, tmp_path: Path) -> None:
-    with capture_logs() as lines, _held(bench, tmp_path) as held:
+    with capture_logs() as lines, _held(bench, tmp_path, heartbeat_seconds=0.2) as held:
         _after_a_heartbeat(bench, held)
         bench.store.away = True
         wait_until(lambda: bench.store.refused > 4)
