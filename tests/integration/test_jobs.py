@@ -15,9 +15,11 @@ from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.contracts.run import Lease, NewRun, RunKind, RunRecord, RunStatus
 from model_trainer.core.errors import AppError, ErrorCode, Reason
+from model_trainer.core.files import sha256_of
 from model_trainer.engine.devices.cuda import list_cuda
 from model_trainer.infra.persistence.memory import MemoryRunStore
 from model_trainer.infra.queue.memory import MemoryJobQueue
+from model_trainer.worker.account import close_account
 from model_trainer.worker.manifests import read_manifest, verify
 from model_trainer.worker.train_model import with_thread_limit
 from model_trainer.worker.trained import load_tokenizer, load_trained, read_recipe
@@ -291,6 +293,23 @@ def test_each_split_and_text_from_outside_can_be_evaluated(workshop: Workshop) -
         assert json.loads(results.read_text()) == record.result
     assert verify(workshop.folder(run)) == []
     assert len(read_manifest(workshop.folder(run)).revisions) == 3
+
+
+def test_an_evaluation_stays_in_the_account_when_the_run_is_sealed_again(workshop: Workshop) -> None:
+    tokenizer = workshop.tokenizer()
+    run = workshop.train(TINY_GPT2, tokenizer_id=tokenizer.run_id)
+    workshop.evaluate(run, split="validation")
+    close_account(run, workshop.container.artifacts)
+    assert len(read_manifest(workshop.folder(run)).revisions) == 1
+
+
+def test_the_pointer_follows_the_manifest_through_an_evaluation(workshop: Workshop) -> None:
+    tokenizer = workshop.tokenizer()
+    run = workshop.train(TINY_GPT2, tokenizer_id=tokenizer.run_id)
+    workshop.evaluate(run, split="validation")
+    folder = workshop.folder(run)
+    pointer = json.loads((folder.parents[2] / "runs" / run.run_id / "manifest.json").read_text())
+    assert pointer["manifest_sha256"] == sha256_of(folder / "manifest.json")
 
 
 def test_evaluating_the_validation_split_again_gives_the_same_figures(workshop: Workshop) -> None:

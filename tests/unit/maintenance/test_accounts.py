@@ -68,11 +68,13 @@ def test_what_an_earlier_manifest_knew_is_kept(bench: Bench) -> None:
     run_id = _lost(bench)
     folder = _folder(bench, run_id)
     _close(bench, run_id)
-    known = read_manifest(folder).model_copy(update={"resolved": {"device": "cpu"}, "tokenizer_id": "T"})
+    earlier: dict[str, object] = {"resolved": {"device": "cpu"}, "tokenizer_id": "T", "attempts": ()}
+    known = read_manifest(folder).model_copy(update=earlier)
     (folder / "manifest.json").write_text(known.model_dump_json())
     _close(bench, run_id)
     again = read_manifest(folder)
     assert (again.resolved, again.tokenizer_id) == ({"device": "cpu"}, "T")
+    assert again.attempts == bench.store.get(run_id).attempts
 
 
 def test_a_tokenizer_has_its_folder_elsewhere(bench: Bench) -> None:
