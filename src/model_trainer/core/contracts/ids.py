@@ -1,7 +1,6 @@
 """Ids: bare ULIDs, refused in any other shape before they touch Redis or a path."""
 
 import re
-from datetime import UTC, datetime
 from typing import Annotated, NewType
 
 from pydantic import StringConstraints
@@ -36,11 +35,6 @@ def parse_run_id(text: str, *, field: str = "run_id") -> RunId:
 def parse_tokenizer_id(text: str, *, field: str = "tokenizer_id") -> TokenizerId:
     """`text` as a tokenizer id; raises CONFIG_INVALID naming the field otherwise."""
     return TokenizerId(_checked(text, field))
-
-
-def created_at(item_id: str) -> datetime:
-    """When an id was made, from the id itself."""
-    return ULID.from_str(item_id).datetime.astimezone(UTC)
 
 
 def _checked(text: str, field: str) -> str:

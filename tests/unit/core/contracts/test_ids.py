@@ -1,13 +1,10 @@
 """Ids are ULIDs, and nothing else passes for one."""
 
-from datetime import UTC, datetime, timedelta
-
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from model_trainer.core.contracts.ids import (
     UlidText,
-    created_at,
     is_ulid,
     new_ulid,
     parse_run_id,
@@ -34,13 +31,6 @@ def test_new_ids_are_ids_and_all_different() -> None:
 
     assert len(ids) == 1000
     assert all(is_ulid(each) for each in ids)
-
-
-def test_an_id_knows_when_it_was_made() -> None:
-    age = datetime.now(UTC) - created_at(new_ulid())
-
-    assert timedelta(seconds=-1) < age < timedelta(seconds=60)
-    assert created_at("01ARZ3NDEKTSV4RRFFQ69G5FAV") == datetime(2016, 7, 30, 23, 54, 10, 259000, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("text", NOT_IDS)
