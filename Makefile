@@ -5,6 +5,9 @@ MODEL ?= gpt2
 TORCH ?= cpu
 TEST_WORKERS ?= 2
 PYTEST_ARGS ?=
+N ?= 100
+SEED ?= 1
+REPORT ?=
 
 ifeq ($(OS),Windows_NT)
   PYTHON ?= py -3
@@ -33,7 +36,7 @@ COMPOSE := docker compose $(COMPOSE_FILES) --profile $(PROFILE)
 CHECKS := check-format check-style check-types check-guards check-floors check-stubs check-constraints check-openapi check-map
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint lint-check up start stop restart clean constraints openapi map bench $(CHECKS)
+.PHONY: help demo test test-fast lint lint-check up start stop restart clean constraints openapi map bench chaos $(CHECKS)
 
 help: ## List the targets
 	@echo "make TARGET, with PROFILE=$(PROFILE) MODEL=$(MODEL) TORCH=$(TORCH) unless you say otherwise:"
@@ -43,7 +46,7 @@ demo: $(INSTALLED) ## Train a small model on text this machine already has (MODE
 	$(BIN)/model-trainer demo --model $(MODEL)
 
 # As workers do (SPIN_COUNT in core/config/settings.py): on shared cores, threads that spin while they wait slow everybody down.
-test test-fast bench: export GOMP_SPINCOUNT ?= 1000
+test test-fast bench chaos: export GOMP_SPINCOUNT ?= 1000
 
 test: lint-check ## Everything CI runs: all checks, then every test with coverage
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --cov --cov-report=term-missing:skip-covered $(PYTEST_ARGS)
@@ -98,6 +101,9 @@ map: $(INSTALLED) ## Write docs/map.md from the files' docstrings
 
 bench: $(INSTALLED) ## Run every script under benchmarks/
 	@for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+chaos: $(INSTALLED) ## Kill processes under real runs and ask the oracle (N=100 SEED=1 REPORT=file.json)
+	$(BIN)/python -m tests.chaos --kills $(N) --seed $(SEED) --report "$(REPORT)"
 
 up: $(INSTALLED) ## Redis, API, workers and maintenance in the foreground, without containers
 	$(BIN)/model-trainer up

@@ -33,6 +33,7 @@ from model_trainer.engine.devices import probe_machine, select_device, set_threa
 from model_trainer.engine.evaluation.likelihood import language_metrics, score
 from model_trainer.engine.protocols import LanguageModel, StopReason
 from model_trainer.engine.tasks.language_modelling import LanguageModellingTask
+from model_trainer.engine.training.checkpoint import CheckpointFolder
 from model_trainer.engine.training.optimizer import build_optimizer
 from model_trainer.engine.training.seed import seed_everything
 from model_trainer.engine.training.trainer import fit
@@ -97,6 +98,9 @@ class Silent:
             print(f"\r{progress.step}/{progress.total_steps} steps ", end="", file=sys.stderr, flush=True)
 
     def logged(self, *, step: int, metrics: dict[str, float], timings: dict[str, float]) -> None:
+        return None
+
+    def rows_must_last(self) -> None:
         return None
 
     def checkpoint_saved(self, *, step: int, path: Path, num_bytes: int, metrics: dict[str, float]) -> None:
@@ -229,7 +233,7 @@ def ours(family: Family, recipe: Recipe, data: Text, *, seconds: float, folder: 
             task=task,
             recipe=recipe,
             device=device,
-            checkpoints=folder / family.name,
+            checkpoints=CheckpointFolder(folder / family.name),
             observer=observer,
         )
     return scored(

@@ -4,10 +4,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from model_trainer.core.compute.machine import hostname
 from model_trainer.core.config import Settings
 from model_trainer.core.contracts.run import Worker
+from model_trainer.core.failpoints import OneFailpoint, Reached, pass_by
 from model_trainer.core.ports.runs import JobQueue, RunSignal, RunStore, WorkerRegistry
-from model_trainer.core.ports.storage import ArtifactTree, CorpusRoot
+from model_trainer.core.ports.storage import ArtifactTree, CorpusRoot, RunLocks
 from model_trainer.infra.persistence.memory import MemoryRunSignal, MemoryRunStore, MemoryWorkerRegistry
 from model_trainer.infra.persistence.redis_client import connect
 from model_trainer.infra.persistence.redis_runs import RedisRunStore
@@ -20,7 +22,8 @@ from model_trainer.infra.stack.embedded_redis import EmbeddedRedis, find_server
 from model_trainer.infra.stack.supervisor import ProcessSpec, Supervisor, in_background, stop_on_signals
 from model_trainer.infra.storage.artifact_tree import LocalArtifactTree
 from model_trainer.infra.storage.corpus_root import LocalCorpusRoot
-from model_trainer.infra.storage.memory import MemoryArtifactTree, MemoryCorpusRoot
+from model_trainer.infra.storage.memory import MemoryArtifactTree, MemoryCorpusRoot, MemoryRunLocks
+from model_trainer.infra.storage.run_locks import run_locks
 from model_trainer.orchestrators.evaluations import EvaluationOrchestrator
 from model_trainer.orchestrators.tokenizers import TokenizerOrchestrator
 from model_trainer.orchestrators.training import TrainingOrchestrator
@@ -53,6 +56,8 @@ class Container:
     queue: JobQueue
     artifacts: ArtifactTree
     corpora: CorpusRoot
+    locks: RunLocks
+    reached: Reached
     training: TrainingOrchestrator
     tokenizers: TokenizerOrchestrator
     evaluations: EvaluationOrchestrator
@@ -69,19 +74,29 @@ class Container:
             runs=self.runs,
             artifacts=self.artifacts,
             corpora=self.corpora,
+            locks=self.locks,
             worker_id=worker_id,
+            reached=self.reached,
         )
 
     def queue_server(
-        self, queue: str, *, run: Callable[[str], None], on_heartbeat: Callable[[], None]
+        self,
+        queue: str,
+        *,
+        run: Callable[[str], None],
+        on_heartbeat: Callable[[], None],
+        on_child_lost: Callable[[], None],
     ) -> QueueServer:
-        """What serves a queue with `run`; `on_heartbeat` is called every few seconds."""
+        """What serves a queue with `run`; `on_heartbeat` is called every few seconds, `on_child_lost` when a process that
+        carried an order out has died instead of ending."""
         return QueueServer(
             redis_url=self.settings.redis_url.get_secret_value(),
             queue=queue,
             settings=self.settings.rq,
             run=run,
             on_heartbeat=on_heartbeat,
+            on_child_lost=on_child_lost,
+            stop_grace_seconds=self.settings.app.stop_grace_seconds,
         )
 
 
@@ -90,14 +105,19 @@ def live(settings: Settings) -> Container:
     url = settings.redis_url.get_secret_value()
     client = connect(url)
     queue = RqJobQueue(client, settings.rq)
+    reached = _failpoint(settings)
     return _assembled(
         settings,
-        runs=RedisRunStore(client, queue),
+        runs=RedisRunStore(
+            client, queue, reached=reached, reap_every_seconds=settings.app.reap_every_seconds
+        ),
         workers=RedisWorkerRegistry(client),
         signal=RedisRunSignal(url),
         queue=queue,
         artifacts=LocalArtifactTree(settings.app.artifacts_root, settings.app.runs_root),
         corpora=LocalCorpusRoot(settings.app.data_root),
+        locks=run_locks(settings.app.runs_root, host=settings.app.host_id or hostname()),
+        reached=reached,
     )
 
 
@@ -118,6 +138,8 @@ def in_memory(settings: Settings, *, files: Mapping[str, str | bytes] | None = N
         queue=queue,
         artifacts=MemoryArtifactTree(),
         corpora=MemoryCorpusRoot(files or {}),
+        locks=MemoryRunLocks(),
+        reached=_failpoint(settings),
     )
 
 
@@ -130,7 +152,12 @@ def _assembled(
     queue: JobQueue,
     artifacts: ArtifactTree,
     corpora: CorpusRoot,
+    locks: RunLocks,
+    reached: Reached,
 ) -> Container:
+    training = TrainingOrchestrator(
+        runs=runs, artifacts=artifacts, queue_name=settings.rq.queue_name, reached=reached
+    )
     short = settings.rq.short_queue_name
     return Container(
         settings=settings,
@@ -141,7 +168,14 @@ def _assembled(
         queue=queue,
         artifacts=artifacts,
         corpora=corpora,
-        training=TrainingOrchestrator(runs=runs, queue_name=settings.rq.queue_name),
-        tokenizers=TokenizerOrchestrator(runs=runs, queue_name=short),
-        evaluations=EvaluationOrchestrator(runs=runs, queue_name=short),
+        locks=locks,
+        reached=reached,
+        training=training,
+        tokenizers=TokenizerOrchestrator(runs=runs, artifacts=artifacts, queue_name=short, reached=reached),
+        evaluations=EvaluationOrchestrator(runs=runs, artifacts=artifacts, queue_name=short, reached=reached),
     )
+
+
+def _failpoint(settings: Settings) -> Reached:
+    """Where this process is to fail; nowhere, but in tests of faults."""
+    return pass_by if settings.app.failpoint is None else OneFailpoint(settings.app.failpoint)

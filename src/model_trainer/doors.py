@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from model_trainer.cli.session import Stack
     from model_trainer.core.config import Settings
     from model_trainer.core.logging import ServiceName
+    from model_trainer.maintenance.rebuild import RebuiltRun
 
 
 class ConfigureLogging(Protocol):
@@ -56,26 +57,20 @@ class LiveDoors:
     def maintain(self, settings: "Settings") -> None:
         """The reaper and the cleanup, until SIGTERM or Ctrl-C."""
         from model_trainer.container import live
-        from model_trainer.maintenance.accounts import AccountCloser
-        from model_trainer.maintenance.leftovers import LeftoverCleaner
-        from model_trainer.maintenance.run import run_maintenance
+        from model_trainer.maintenance.chores import maintain
 
         self._start_logging(settings, "model-trainer-cleanup", log_name="maintenance")
-        container = live(settings)
-        cleaner = LeftoverCleaner(
-            roots=(settings.app.artifacts_root, settings.app.runs_root),
-            cache_folder=container.artifacts.cache_folder(),
-            policy=settings.app.cleanup,
-        )
         stop = threading.Event()
         with self.stop_on_signals(stop):
-            run_maintenance(
-                container.runs,
-                cleaner,
-                close_accounts=AccountCloser(runs=container.runs, artifacts=container.artifacts),
-                reap_every_seconds=settings.app.reap_every_seconds,
-                stop=stop,
-            )
+            maintain(live(settings), stop=stop)
+
+    def rebuild(self, settings: "Settings", *, adopt: bool) -> "tuple[RebuiltRun, ...]":
+        """Brings back what Redis has lost and the disk has kept."""
+        from model_trainer.container import live
+        from model_trainer.maintenance.chores import rebuild
+
+        self._configure(service="model-trainer-cli", level="WARNING", readable=True)
+        return rebuild(live(settings), adopt=adopt)
 
     def openapi(self) -> str:
         """The API's description; needs no Redis, and does not depend on the environment's settings."""

@@ -36,16 +36,19 @@ class StoreUnderTest:
     queue: RqJobQueue | MemoryJobQueue
     pass_time: Callable[[float], None]
     cancel_by_hand: Callable[[str, str], None]
+    lose_everything: Callable[[], None]
     announced: list[str]
 
     def submit(self, *, idempotency: IdempotencyKey | None = None, kind: RunKind = RunKind.TRAIN) -> str:
         """A queued run."""
         return self.runs.submit(new_run(kind=kind), idempotency=idempotency).record.run_id
 
-    def claim(self, run_id: str, *, owner: str = "a", lease_seconds: float = 60.0) -> Lease:
+    def claim(
+        self, run_id: str, *, owner: str = "a", host: str | None = "host-1", lease_seconds: float = 60.0
+    ) -> Lease:
         """The lease on a run that must be free."""
         epoch = self.runs.get(run_id).epoch
-        lease = self.runs.claim(run_id, epoch=epoch, owner=owner, lease_seconds=lease_seconds)
+        lease = self.runs.claim(run_id, epoch=epoch, owner=owner, host=host, lease_seconds=lease_seconds)
         assert lease is not None
         return lease
 
@@ -86,11 +89,15 @@ def redis_store(client: RedisClient) -> StoreUnderTest:
     def cancel_by_hand(run_id: str, value: str) -> None:
         client.call("SET", f"runs:{run_id}:cancelled", value)
 
+    def lose_everything() -> None:
+        client.call("FLUSHALL")
+
     return StoreUnderTest(
         runs=RedisRunStore(client, queue),
         queue=queue,
         pass_time=time.sleep,
         cancel_by_hand=cancel_by_hand,
+        lose_everything=lose_everything,
         announced=[],
     )
 
@@ -105,10 +112,16 @@ def memory_store() -> StoreUnderTest:
     def pass_time(seconds: float) -> None:
         now[0] += seconds
 
+    def lose_everything() -> None:
+        store.lose_everything()
+        while queue.take(QUEUE) is not None:
+            pass
+
     return StoreUnderTest(
         runs=store,
         queue=queue,
         pass_time=pass_time,
         cancel_by_hand=store.set_flag_by_hand,
+        lose_everything=lose_everything,
         announced=announced,
     )

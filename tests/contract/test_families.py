@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from model_trainer.engine.devices import probe_machine, select_device
 from model_trainer.engine.protocols import LanguageModel, StopReason
 from model_trainer.engine.tasks.language_modelling import LanguageModellingTask
 from model_trainer.engine.training.checkpoint import CheckpointFolder
+from model_trainer.engine.training.micro_batch import halved
 from model_trainer.engine.training.seed import seed_everything
 from model_trainer.engine.training.trainer import fit
 from model_trainer.models.family import Family
@@ -77,18 +79,30 @@ def split(path: Path, num_tokens: int) -> TokenSplit:
     return TokenSplit(path=path, token_type="uint16", end_of_text_id=None, facts=writer.facts())
 
 
-class Witness:
-    """Keeps the rows; stops after some steps if told to."""
+class Crashed(Exception):
+    """What ends a run without a word."""
 
-    def __init__(self, stop_after: int | None = None) -> None:
+
+class Witness:
+    """Keeps the rows; stops or crashes after some steps if told to."""
+
+    def __init__(self, stop_after: int | None = None, reason: StopReason | None = StopReason.CANCEL) -> None:
+        """Without a `reason` it crashes."""
         self.stop_after = stop_after
+        self.reason = reason
         self.steps = 0
+        self.last_metrics: dict[str, float] = {}
         self.rows: list[tuple[int, dict[str, float]]] = []
         self.num_parameters = 0
         self.resumed_at = 0
 
     def stop_requested(self) -> StopReason | None:
-        return StopReason.CANCEL if self.steps == self.stop_after else None
+        if self.steps != self.stop_after:
+            return None
+        if self.reason is None:
+            self.stop_after = None
+            raise Crashed
+        return self.reason
 
     def configured(self, *, total_steps: int, num_parameters: int, tokens_per_step: int) -> None:
         self.num_parameters = num_parameters
@@ -101,6 +115,9 @@ class Witness:
 
     def logged(self, *, step: int, metrics: dict[str, float], timings: dict[str, float]) -> None:
         self.rows.append((step, dict(metrics)))
+
+    def rows_must_last(self) -> None:
+        pass
 
     def checkpoint_saved(self, *, step: int, path: Path, num_bytes: int, metrics: dict[str, float]) -> None:
         assert num_bytes > 0
@@ -119,14 +136,15 @@ def train(family: Family, recipe: Recipe, folder: Path, checkpoints: str, witnes
         recipe=recipe,
         device=device,
     ) as task:
-        fit(
+        fitted = fit(
             model=model,
             task=task,
             recipe=recipe,
             device=device,
-            checkpoints=folder / checkpoints,
+            checkpoints=CheckpointFolder(folder / checkpoints),
             observer=witness,
         )
+    witness.last_metrics = fitted.last_metrics
     return model
 
 
@@ -220,22 +238,54 @@ def test_the_loss_falls_within_twenty_steps(family: Family, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"] if probe_machine().native_bf16 else ["fp32"])
-@pytest.mark.parametrize("stop_after", [6, 11])
-def test_an_interrupted_run_ends_bitwise_like_one_that_was_not(
-    family: Family, tmp_path: Path, stop_after: int, precision: Precision
+@pytest.mark.parametrize("reason", [StopReason.PAUSE, StopReason.HAND_OVER, StopReason.CANCEL, None])
+def test_interrupted_at_any_step_a_run_ends_bitwise_like_one_that_was_not(
+    family: Family, tmp_path: Path, reason: StopReason | None, precision: Precision
 ) -> None:
-    recipe = recipe_of(family).model_copy(update={"precision": precision})
-    straight, first, second = Witness(), Witness(stop_after), Witness()
+    """With dropout, micro-batches, and checkpoints that are written beside training."""
+    asked: dict[str, object] = {
+        "max_steps": 7,
+        "batch_size": 2,
+        "gradient_accumulation_steps": 2,
+        "eval_every_steps": 3,
+        "checkpoint": CheckpointSpec(every_steps=2, keep_last=2),
+    }
+    recipe = recipe_of(family, **asked).model_copy(update={"precision": precision})
+    straight = Witness()
     expected = train(family, recipe, tmp_path, "straight", straight)
+    reference = CheckpointFolder(tmp_path / "straight").load(7)
+    for step in range(8):
+        first, second = Witness(step, reason), Witness()
+        with pytest.raises(Crashed) if reason is None else nullcontext():
+            train(family, recipe, tmp_path, f"resumed {step}", first)
+        result = train(family, recipe, tmp_path, f"resumed {step}", second)
+        if reason is not None and reason.keeps_work:
+            assert second.resumed_at == step, "nothing is lost"
+        assert same(weights(result), weights(expected)), f"weights, interrupted after step {step}"
+        assert second.last_metrics == straight.last_metrics
+        kept = [row for row in first.rows if row[0] <= second.resumed_at]
+        assert kept + second.rows == straight.rows
+        ours = CheckpointFolder(tmp_path / f"resumed {step}").load(7)
+        assert ours.state == reference.state
+        assert same(ours.training, reference.training), f"optimizer, interrupted after step {step}"
+
+
+def test_a_run_that_ran_out_of_memory_goes_on_with_half_the_micro_batch(
+    family: Family, tmp_path: Path
+) -> None:
+    recipe = recipe_of(family, dropout=0.0, max_steps=8, eval_every_steps=4)
+    smaller = halved(recipe)
+    assert smaller is not None
+    straight, first, second = Witness(), Witness(5, StopReason.PAUSE), Witness()
+    train(family, recipe, tmp_path, "straight", straight)
     train(family, recipe, tmp_path, "resumed", first)
-    result = train(family, recipe, tmp_path, "resumed", second)
-    # Besides the interval of 6, the best evaluation (step 7) has a checkpoint.
-    assert second.resumed_at == (6 if stop_after == 6 else 7)
-    assert same(weights(result), weights(expected))
-    assert [row for row in first.rows if row[0] <= second.resumed_at] + second.rows == straight.rows
-    ours, theirs = (CheckpointFolder(tmp_path / name).load(20) for name in ("resumed", "straight"))
-    assert ours.state == theirs.state
-    assert same(ours.training, theirs.training)
+    train(family, smaller, tmp_path, "resumed", second)
+    assert second.resumed_at == 5
+    assert [step for step, _ in first.rows + second.rows] == [step for step, _ in straight.rows]
+    for (_, ours), (_, theirs) in zip(first.rows + second.rows, straight.rows, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6)
+    state = CheckpointFolder(tmp_path / "resumed").load(8).state
+    assert (state.batch_size, state.gradient_accumulation_steps) == (2, 2)
 
 
 def test_what_is_loaded_is_what_was_saved(family: Family, tmp_path: Path) -> None:

@@ -7,10 +7,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from model_trainer.core.contracts.base import JsonObject, as_json
-from model_trainer.core.contracts.events import CheckpointSaved, Event, JobPaused, JobResumed
+from model_trainer.core.contracts.events import CheckpointSaved, Event, JobResumed
 from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.contracts.run import (
     Flags,
+    HandBack,
+    Holder,
+    LastCheckpoint,
     Lease,
     Outcome,
     Phase,
@@ -32,18 +35,16 @@ OUTCOMES = (
         status=RunStatus.FAILED, message="No.", problem=Problem(code=ErrorCode.DATA_CHANGED, message="No.")
     ),
 )
-MOVES: dict[RunStatus, set[RunStatus]] = {
-    RunStatus.QUEUED: {RunStatus.RUNNING, RunStatus.CANCELLED},
-    RunStatus.RUNNING: set(RunStatus) - {RunStatus.RUNNING},
-    RunStatus.PAUSED: set(RunStatus) - {RunStatus.PAUSED},
-    RunStatus.CANCELLING: {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED},
-    RunStatus.COMPLETED: set(),
-    RunStatus.FAILED: set(),
-    RunStatus.CANCELLED: set(),
-}
+HAND_BACKS = (
+    HandBack(message="The worker stops."),
+    HandBack(message="Again.", is_retry=True, problem=Problem(code=ErrorCode.STORE_UNAVAILABLE, message=".")),
+    HandBack(message="Again later.", is_retry=True, delay_seconds=10_000.0),
+    HandBack(status=RunStatus.PAUSED, message="Paused."),
+    HandBack(status=RunStatus.PAUSED, message="No space.", reason=Reason.DISK_FULL, is_retry=True),
+    HandBack(status=RunStatus.PAUSED, message="No space.", reason=Reason.DISK_FULL, delay_seconds=10_000.0),
+)
 
-
-Answer = RunRecord | Lease | Flags | tuple[str, ...] | ErrorCode | None
+Answer = RunRecord | Lease | Flags | tuple[str, ...] | tuple[Holder, ...] | ErrorCode | bool | None
 
 
 def timeless(record: RunRecord) -> JsonObject:
@@ -67,6 +68,7 @@ class RunLife(RuleBasedStateMachine):
     def __init__(self, client: RedisClient) -> None:
         super().__init__()
         self.client = client
+        client.call("FLUSHALL")
         self.stores = (redis_store(client), memory_store())
         self.run_id = new_ulid()
         self.leases: list[Lease] = []
@@ -105,7 +107,9 @@ class RunLife(RuleBasedStateMachine):
     def claim(self, behind: int) -> None:
         owner, epoch = f"owner-{len(self.leases)}", self.record().epoch - behind
         lease = self.both(
-            lambda store: store.runs.claim(self.run_id, epoch=epoch, owner=owner, lease_seconds=LEASE_SECONDS)
+            lambda store: store.runs.claim(
+                self.run_id, epoch=epoch, owner=owner, host="host-1", lease_seconds=LEASE_SECONDS
+            )
         )
         if isinstance(lease, Lease):
             self.leases.append(lease)
@@ -114,7 +118,7 @@ class RunLife(RuleBasedStateMachine):
         choice=st.sampled_from([-1, -1, -1, 0, 1]),
         phase=st.sampled_from([None, Phase.TOKENIZING, Phase.TRAINING, Phase.EVALUATING]),
         step=st.integers(0, 3),
-        news=st.sampled_from(["none", "checkpoint", "pause", "resume"]),
+        news=st.sampled_from(["none", "checkpoint", "resume"]),
     )
     def heartbeat(self, choice: int, phase: Phase | None, step: int, news: str) -> None:
         told: dict[str, tuple[Event, ...]] = {
@@ -124,10 +128,11 @@ class RunLife(RuleBasedStateMachine):
                     job_id=self.run_id, user_id=None, step=step, path="p", num_bytes=1, metrics={}
                 ),
             ),
-            "pause": (JobPaused(job_id=self.run_id, user_id=None, reason=Reason.DISK_FULL),),
             "resume": (JobResumed(job_id=self.run_id, user_id=None, step=step),),
         }
-        update = RunUpdate(phase=phase, progress=Progress(step=step), metrics={"loss": float(step)})
+        saved = LastCheckpoint(step=step, path="p", num_bytes=1) if news == "checkpoint" else None
+        progress, metrics = Progress(step=step), {"loss": float(step)}
+        update = RunUpdate(phase=phase, progress=progress, metrics=metrics, checkpoint=saved)
         self.owned(lambda store, lease: store.runs.heartbeat(lease, update, told[news]), choice)
 
     @rule(choice=st.sampled_from([-1, 0, 1]))
@@ -138,20 +143,42 @@ class RunLife(RuleBasedStateMachine):
     def finish(self, choice: int, outcome: Outcome) -> None:
         self.owned(lambda store, lease: store.runs.finish(lease, outcome), choice)
 
-    @rule(choice=st.sampled_from([-1, -1, 0]), delay_seconds=st.sampled_from([0.0, 0.0, 10_000.0]))
-    def release(self, choice: int, delay_seconds: float) -> None:
+    @rule(choice=st.sampled_from([-1, -1, 0]), hand_back=st.sampled_from(HAND_BACKS))
+    def release(self, choice: int, hand_back: HandBack) -> None:
         news = (JobResumed(job_id=self.run_id, user_id=None, step=1),)
-        problem = Problem(code=ErrorCode.STORE_UNAVAILABLE, message="Away.")
-        self.owned(
-            lambda store, lease: store.runs.release(
-                lease, message="Again.", delay_seconds=delay_seconds, events=news, problem=problem
-            ),
-            choice,
-        )
+        self.owned(lambda store, lease: store.runs.release(lease, hand_back, news), choice)
 
     @rule()
     def request_cancel(self) -> None:
         self.both(lambda store: store.runs.request_cancel(self.run_id))
+
+    @rule()
+    def request_pause(self) -> None:
+        self.both(lambda store: store.runs.request_pause(self.run_id))
+
+    @rule(step=st.sampled_from([None, None, 2]))
+    def resume(self, step: int | None) -> None:
+        self.both(lambda store: store.runs.resume(self.run_id, step=step))
+
+    @rule()
+    def resume_when_due(self) -> None:
+        self.both(lambda store: store.runs.resume_when_due(self.run_id))
+
+    @rule(behind=st.sampled_from([0, 0, 1]))
+    def lose_the_holder(self, behind: int) -> None:
+        holder = Holder(run_id=self.run_id, epoch=self.record().epoch - behind, owner="?", host="h")
+        self.both(lambda store: tuple(id_ for id_ in store.runs.reap((holder,)) if id_ == self.run_id))
+
+    @rule()
+    def lose_the_record(self) -> None:
+        """And bring it back, from what was known: counters of crashes, delays and flags set by hand are forgotten."""
+        record = self.stores[0].runs.get(self.run_id)
+        events = self.stores[0].runs.events_after(self.run_id, after=0, limit=9999)
+        for store in self.stores:
+            store.lose_everything()
+        assert self.both(lambda store: store.runs.restore(record, events))
+        assert not self.both(lambda store: store.runs.restore(record, events))
+        assert self.stores[0].runs.get(self.run_id).updated_at_ms == record.updated_at_ms
 
     @rule(value=st.sampled_from(["1", "0", ""]))
     def cancel_by_hand(self, value: str) -> None:
@@ -199,16 +226,16 @@ class RunLife(RuleBasedStateMachine):
         unaccounted = [self.run_id in store.runs.unaccounted(1000) for store in self.stores]
         assert unaccounted[0] == unaccounted[1]
         epoch = self.record().epoch
+        assert self.both(lambda store: store.runs.held()) is not None
         held = [store.queue.holds(self.run_id, epoch=epoch, queue=QUEUE) for store in self.stores]
         assert held[0] == held[1]
 
     @invariant()
     def the_story_is_a_possible_one(self) -> None:
         record, before = self.record(), self.before
-        assert record.status is before.status or record.status in MOVES[before.status]
         assert record.epoch >= before.epoch
         assert record.last_event_seq >= before.last_event_seq
-        if before.status.is_terminal:
+        if before.status.is_terminal and record.status is before.status:
             assert timeless(record) == timeless(before)
         self.before = record
 
@@ -229,5 +256,5 @@ def test_any_life_of_a_run_is_told_alike_by_every_store(client: RedisClient) -> 
 
     run_state_machine_as_test(
         LifeInThisRedis,
-        settings=settings(max_examples=60, stateful_step_count=25, deadline=None, derandomize=True),
+        settings=settings(max_examples=40, stateful_step_count=20, deadline=None, derandomize=True),
     )

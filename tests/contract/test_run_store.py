@@ -11,14 +11,14 @@ from model_trainer.core.contracts.events import (
     JobCancelled,
     JobCompleted,
     JobFailed,
-    JobPaused,
     JobQueued,
-    JobResumed,
     JobStarted,
 )
 from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.contracts.run import (
+    HandBack,
     IdempotencyKey,
+    LastCheckpoint,
     Lease,
     Outcome,
     Phase,
@@ -158,11 +158,11 @@ def test_an_unknown_run_is_not_found(store: StoreUnderTest) -> None:
 
 def test_a_claim_starts_an_attempt_under_a_new_epoch(store: StoreUnderTest) -> None:
     run_id = store.submit()
-    lease = store.claim(run_id, owner="worker-1", lease_seconds=30.0)
+    lease = store.claim(run_id, owner="worker-1", host="host-7", lease_seconds=30.0)
     record = store.runs.get(run_id)
     assert (lease.epoch, lease.owner, lease.lease_seconds) == (1, "worker-1", 30.0)
     assert (record.status, record.phase, record.epoch) == (RunStatus.RUNNING, Phase.STARTING, 1)
-    assert (record.owner, record.attempt) == ("worker-1", 1)
+    assert (record.owner, record.host, record.attempt) == ("worker-1", "host-7", 1)
     assert record.started_at_ms == record.heartbeat_at_ms == record.lease_until_ms - 30_000
     assert [attempt.owner for attempt in record.attempts] == ["worker-1"]
     started = JobStarted(job_id=run_id, user_id="ada", epoch=1, attempt=1, worker="worker-1")
@@ -175,7 +175,7 @@ def test_two_claimers_get_one_lease(store: StoreUnderTest) -> None:
 
         def claim(owner: str, run_id: str = run_id, barrier: threading.Barrier = barrier) -> Lease | None:
             barrier.wait()
-            return store.runs.claim(run_id, epoch=0, owner=owner, lease_seconds=60.0)
+            return store.runs.claim(run_id, epoch=0, owner=owner, host="host-1", lease_seconds=60.0)
 
         with ThreadPoolExecutor(2) as pool:
             leases = [lease for lease in pool.map(claim, ["a", "b"]) if lease is not None]
@@ -185,7 +185,7 @@ def test_two_claimers_get_one_lease(store: StoreUnderTest) -> None:
 @pytest.mark.parametrize("epoch", [-1, 1, 2])
 def test_an_order_of_another_epoch_starts_nothing(store: StoreUnderTest, epoch: int) -> None:
     run_id = store.submit()
-    assert store.runs.claim(run_id, epoch=epoch, owner="a", lease_seconds=60.0) is None
+    assert store.runs.claim(run_id, epoch=epoch, owner="a", host="host-1", lease_seconds=60.0) is None
     assert store.runs.get(run_id).status is RunStatus.QUEUED
 
 
@@ -193,9 +193,9 @@ def test_a_second_delivery_and_one_of_an_unknown_run_start_nothing(store: StoreU
     run_id = store.submit()
     store.claim(run_id)
     before = store.runs.get(run_id)
-    assert store.runs.claim(run_id, epoch=0, owner="b", lease_seconds=60.0) is None
-    assert store.runs.claim(run_id, epoch=1, owner="b", lease_seconds=60.0) is None
-    assert store.runs.claim(new_ulid(), epoch=0, owner="b", lease_seconds=60.0) is None
+    assert store.runs.claim(run_id, epoch=0, owner="b", host="host-1", lease_seconds=60.0) is None
+    assert store.runs.claim(run_id, epoch=1, owner="b", host="host-1", lease_seconds=60.0) is None
+    assert store.runs.claim(new_ulid(), epoch=0, owner="b", host=None, lease_seconds=60.0) is None
     assert store.runs.get(run_id) == before
 
 
@@ -239,24 +239,17 @@ def test_the_flags_say_nothing_until_somebody_asks(store: StoreUnderTest) -> Non
     assert store.runs.heartbeat(lease, RunUpdate()).cancel
 
 
-def test_a_run_that_stands_still_says_why_and_goes_on(store: StoreUnderTest) -> None:
-    run_id = store.submit()
-    lease = store.claim(run_id)
-    paused = JobPaused(job_id=run_id, user_id="ada", reason=Reason.DISK_FULL)
-    store.runs.heartbeat(lease, RunUpdate(message="The disk is full."), (paused,))
-    record = store.runs.get(run_id)
-    assert (record.status, record.reason) == (RunStatus.PAUSED, Reason.DISK_FULL)
-    store.runs.heartbeat(lease, RunUpdate())
-    assert store.runs.get(run_id).status is RunStatus.PAUSED
-    store.runs.heartbeat(lease, RunUpdate(), (JobResumed(job_id=run_id, user_id="ada", step=1),))
-    record = store.runs.get(run_id)
-    assert (record.status, record.reason) == (RunStatus.RUNNING, None)
+def test_a_heartbeat_names_the_last_checkpoint(store: StoreUnderTest) -> None:
+    lease = store.claim(store.submit())
+    assert store.runs.get(lease.run_id).checkpoint is None
+    saved = LastCheckpoint(step=7, path="checkpoints/step-7", num_bytes=9)
+    store.runs.heartbeat(lease, RunUpdate(checkpoint=saved))
+    store.runs.heartbeat(lease, RunUpdate(message="On."))
+    assert store.runs.get(lease.run_id).checkpoint == saved
 
 
 def stale(store: StoreUnderTest, *, how: str) -> Lease:
     run_id = store.submit()
-    if how == "unknown":
-        return Lease(run_id=new_ulid(), epoch=1, owner="a", lease_seconds=1.0)
     lease = store.lose_worker(run_id)
     store.runs.reap()
     if how == "reclaimed":
@@ -268,10 +261,10 @@ def stale(store: StoreUnderTest, *, how: str) -> Lease:
     return lease
 
 
-@pytest.mark.parametrize("how", ["unknown", "requeued", "reclaimed", "completed", "other owner"])
+@pytest.mark.parametrize("how", ["requeued", "reclaimed", "completed", "other owner"])
 def test_a_stale_owner_is_refused_and_writes_nothing(store: StoreUnderTest, how: str) -> None:
     lease = stale(store, how=how)
-    before = None if how == "unknown" else store.runs.get(lease.run_id)
+    before = store.runs.get(lease.run_id)
     event = checkpoint(lease.run_id, 1)
     with expect(ErrorCode.LEASE_LOST):
         store.runs.heartbeat(lease, RunUpdate(message="I am still here."), (event,))
@@ -280,9 +273,8 @@ def test_a_stale_owner_is_refused_and_writes_nothing(store: StoreUnderTest, how:
     with expect(ErrorCode.LEASE_LOST):
         store.runs.finish(lease, COMPLETED, (event,))
     with expect(ErrorCode.LEASE_LOST):
-        store.runs.release(lease, message="Here you are.")
-    if before is not None:
-        assert store.runs.get(lease.run_id) == before
+        store.runs.release(lease, HandBack(message="Here you are.", is_retry=True))
+    assert store.runs.get(lease.run_id) == before
     assert event not in events(store, lease.run_id)
 
 
@@ -341,10 +333,11 @@ def test_every_bad_end_has_a_reason(
 def test_a_released_run_waits_under_a_new_epoch(store: StoreUnderTest) -> None:
     run_id = store.submit()
     lease = store.claim(run_id)
-    store.runs.release(lease, message="The worker stops.")
+    store.runs.release(lease, HandBack(message="The worker stops.", is_retry=True))
     record = store.runs.get(run_id)
     assert (record.status, record.phase, record.epoch) == (RunStatus.QUEUED, Phase.WAITING, 2)
-    assert (record.message, record.owner, record.lease_until_ms) == ("The worker stops.", None, 0)
+    assert (record.message, record.lease_until_ms) == ("The worker stops.", 0)
+    assert (record.owner, record.host) == (None, None)
     assert store.queue.holds(run_id, epoch=2, queue=QUEUE)
     assert isinstance(events(store, run_id)[-1], JobQueued)
     store.claim(run_id, owner="b")
@@ -356,9 +349,9 @@ def test_a_released_run_waits_under_a_new_epoch(store: StoreUnderTest) -> None:
 
 def test_a_run_released_with_a_delay_starts_when_it_is_due(store: StoreUnderTest) -> None:
     run_id = store.submit()
-    store.runs.release(store.claim(run_id), message="Again later.", delay_seconds=0.1)
+    store.runs.release(store.claim(run_id), HandBack(message="Again later.", delay_seconds=0.1))
     assert not store.queue.holds(run_id, epoch=2, queue=QUEUE)
-    assert store.runs.claim(run_id, epoch=2, owner="b", lease_seconds=60.0) is None
+    assert store.runs.claim(run_id, epoch=2, owner="b", host="host-1", lease_seconds=60.0) is None
     assert store.runs.reap() == ()
     store.pass_time(0.11)
     assert store.runs.reap() == (run_id,)
@@ -370,7 +363,7 @@ def test_a_released_run_keeps_its_last_events_and_why_the_attempt_ended(store: S
     run_id = store.submit()
     problem = Problem(code=ErrorCode.STORE_UNAVAILABLE, message="Away.")
     news = (checkpoint(run_id, 1), checkpoint(run_id, 2))
-    store.runs.release(store.claim(run_id), message="Again.", events=news, problem=problem)
+    store.runs.release(store.claim(run_id), HandBack(message="Again.", problem=problem), news)
     record = store.runs.get(run_id)
     assert (record.attempts[0].problem, record.problem) == (problem, None)
     assert record.attempts[0].ended_at_ms is not None
@@ -384,7 +377,7 @@ def retries_after(store: StoreUnderTest, run_id: str, *steps: int) -> list[int]:
     for step in steps:
         lease = store.claim(run_id)
         store.runs.heartbeat(lease, RunUpdate(phase=Phase.TRAINING, progress=Progress(step=step)))
-        store.runs.release(lease, message="Again.")
+        store.runs.release(lease, HandBack(message="Again.", is_retry=True))
         found.append(store.runs.get(run_id).retries)
     return found
 
@@ -421,11 +414,11 @@ def test_an_end_without_the_owner_waits_to_be_accounted_for(store: StoreUnderTes
         case "cancelled":
             store.runs.request_cancel(run_id)
         case "cancelled again":
-            store.runs.release(store.claim(run_id), message="Again.")
+            store.runs.release(store.claim(run_id), HandBack(message="Again.", is_retry=True))
             store.runs.request_cancel(run_id)
         case "claimed":
             store.cancel_by_hand(run_id, "1")
-            assert store.runs.claim(run_id, epoch=0, owner="a", lease_seconds=60.0) is None
+            assert store.runs.claim(run_id, epoch=0, owner="a", host="host-1", lease_seconds=60.0) is None
         case "reaped":
             store.cancel_by_hand(run_id, "1")
             store.runs.reap()
@@ -448,17 +441,19 @@ def test_an_end_without_the_owner_waits_to_be_accounted_for(store: StoreUnderTes
     assert store.runs.unaccounted(9) == ()
 
 
-def test_a_run_that_lives_or_was_ended_by_its_owner_is_accounted_for(store: StoreUnderTest) -> None:
+def test_a_run_that_was_ended_by_its_owner_waits_to_be_accounted_for_too_and_one_that_lives_does_not(
+    store: StoreUnderTest,
+) -> None:
     store.submit()
     store.lose_worker(store.submit())
     store.runs.reap()
     asked = store.claim(store.submit())
     store.runs.request_cancel(asked.run_id)
-    store.runs.finish(store.claim(store.submit()), COMPLETED)
-    released = store.claim(store.submit())
+    finished, released = store.claim(store.submit()), store.claim(store.submit())
+    store.runs.finish(finished, COMPLETED)
     store.runs.request_cancel(released.run_id)
-    store.runs.release(released, message="The worker stops.")
-    assert store.runs.unaccounted(9) == ()
+    store.runs.release(released, HandBack(message="The worker stops.", is_retry=True))
+    assert set(store.runs.unaccounted(9)) == {finished.run_id, released.run_id}
 
 
 def test_no_more_accounts_are_given_out_than_asked_for(store: StoreUnderTest) -> None:
@@ -487,12 +482,8 @@ def test_cancelling_a_queued_run_ends_it_at_once(store: StoreUnderTest) -> None:
     assert events(store, run_id)[-1] == JobCancelled(job_id=run_id, user_id="ada", step=0)
 
 
-@pytest.mark.parametrize("is_paused", [False, True])
-def test_cancelling_a_claimed_run_asks_its_owner(store: StoreUnderTest, is_paused: bool) -> None:
+def test_cancelling_a_claimed_run_asks_its_owner(store: StoreUnderTest) -> None:
     lease = store.claim(store.submit())
-    if is_paused:
-        paused = JobPaused(job_id=lease.run_id, user_id="ada", reason=None)
-        store.runs.heartbeat(lease, RunUpdate(), (paused,))
     for _ in range(2):
         record = store.runs.request_cancel(lease.run_id)
         assert (record.status, record.cancel_requested) == (RunStatus.CANCELLING, True)
@@ -547,7 +538,7 @@ def test_a_flag_that_says_no_cancels_nothing(store: StoreUnderTest, value: str) 
 def test_a_queued_run_with_a_flag_set_by_hand_is_never_started(store: StoreUnderTest) -> None:
     run_id = store.submit()
     store.cancel_by_hand(run_id, "1")
-    assert store.runs.claim(run_id, epoch=0, owner="a", lease_seconds=60.0) is None
+    assert store.runs.claim(run_id, epoch=0, owner="a", host="host-1", lease_seconds=60.0) is None
     record = store.runs.get(run_id)
     assert (record.status, record.attempt, record.cancel_requested) == (RunStatus.CANCELLED, 0, True)
 
@@ -566,7 +557,7 @@ def test_a_run_handed_back_while_it_is_to_be_cancelled_ends(store: StoreUnderTes
     lease = store.claim(store.submit())
     store.runs.heartbeat(lease, RunUpdate(progress=Progress(step=4)))
     store.runs.request_cancel(lease.run_id)
-    store.runs.release(lease, message="The worker stops.")
+    store.runs.release(lease, HandBack(message="The worker stops.", is_retry=True))
     assert store.runs.get(lease.run_id).status is RunStatus.CANCELLED
     assert events(store, lease.run_id)[-1] == JobCancelled(job_id=lease.run_id, user_id="ada", step=4)
     assert store.queue.depth(QUEUE) == 1  # the first order, which nobody took

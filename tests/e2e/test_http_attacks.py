@@ -244,6 +244,24 @@ SPECS = [
     Attack(f"{number} {name}={value[:40]}", training_raw(name, value))
     for number, (name, value) in enumerate(BAD_FIELDS)
 ]
+BAD_RESUMES = (
+    b'{"step":-1}',
+    b'{"step":1e999}',
+    b'{"step":NaN}',
+    b'{"step":true}',
+    b'{"step":"1"}',
+    b'{"step":99999999999999999999}',
+    b'{"step":' + b"9" * 5_000 + b"}",
+    b'{"step":1,"step":2}',
+    b'{"force":true}',
+    b'{"spec":{}}',
+    b'{"spec":{"model_family":"../toy"}}',
+    b'{"spec":' * 500 + b"1" + b"}" * 500,
+    b"[]",
+    b"null",
+    b"step=1",
+    b'"\xff"',
+)
 SPECS += [
     Attack("an unknown family", training_with(model_family="nope")),
     Attack("a family that is a path", training_with(model_family="../../x")),
@@ -269,6 +287,19 @@ SPECS += [
     Attack("an evaluation of nothing", post(f"/runs/{ULID}/evaluate", b'{"split":"train"}')),
     Attack("an evaluation of a tokenizer", post(f"/runs/{ITEM}/evaluate", b'{"corpus_path":"/etc"}')),
     Attack("a cancel with a body", post(f"/runs/{ULID}/cancel", b'{"force":true}')),
+    Attack("a pause with a body", post(f"/runs/{ITEM}/pause", b'{"force":true}')),
+    Attack("a pause of a tokenizer", post(f"/runs/{ITEM}/pause", b"")),
+    Attack("a resume of a tokenizer", post(f"/runs/{ITEM}/resume", b"")),
+    Attack("a resume of nothing", post(f"/runs/{ULID}/resume", b'{"step":1}')),
+    Attack("a pause under an id that is a path", post("/runs/..%2f..%2fetc/pause", b"")),
+    Attack("a resume under an id that is a path", post("/runs/..%2f..%2fetc/resume", b"")),
+    Attack("checkpoints of a path", get("/runs/..%2f..%2fetc/checkpoints")),
+    Attack("checkpoints of a tokenizer", get(f"/runs/{ITEM}/checkpoints")),
+    Attack("checkpoints with a parameter", get(f"/runs/{ITEM}/checkpoints?path=/etc/passwd")),
+    *(Attack(f"a resume with {body[:30]!r}", post(f"/runs/{ITEM}/resume", body)) for body in BAD_RESUMES),
+    Attack("a training from a step of nobody", training_with(init_from={"run_id": ULID, "step": -1})),
+    Attack("a training from a path", training_with(init_from={"run_id": "../../../etc"})),
+    Attack("a training from a tokenizer", training_raw("init_from", f'{{"run_id":"{ITEM}"}}')),
 ]  # fmt: skip
 
 BAD_FILES = [

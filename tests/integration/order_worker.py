@@ -69,4 +69,6 @@ if __name__ == "__main__":
         ),
         run=MODES[mode](Path(where)),
         on_heartbeat=beat,
+        on_child_lost=lambda: None,
+        stop_grace_seconds=10.0,
     ).serve()

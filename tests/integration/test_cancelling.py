@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from model_trainer.core.contracts.evaluation import EvaluateSpec
 from model_trainer.core.contracts.run import Phase, Progress, RunRecord, RunStatus
+from tests.integration.conftest import MakeWorkshop
 from tests.integration.workshop import TEXT, TINY_GPT2, TINY_LSTM, Workshop, rows
 
 
@@ -27,8 +28,8 @@ def work_and_cancel(
     return runs.get(run_id)
 
 
-def test_a_cancel_ends_a_training_in_the_middle_of_a_validation() -> None:
-    workshop = Workshop({"corpus.txt": TEXT, "long.txt": TEXT * 60})
+def test_a_cancel_ends_a_training_in_the_middle_of_a_validation(make_workshop: MakeWorkshop) -> None:
+    workshop = make_workshop({"corpus.txt": TEXT, "long.txt": TEXT * 60})
     run_id = workshop.submit(
         TINY_LSTM,
         corpus_path="long.txt",
@@ -44,8 +45,8 @@ def test_a_cancel_ends_a_training_in_the_middle_of_a_validation() -> None:
     assert not any("validation_loss" in row for row in logged), "the validation did not come to its end"
 
 
-def test_a_cancel_ends_an_evaluation_in_the_middle_of_its_samples() -> None:
-    workshop = Workshop()
+def test_a_cancel_ends_an_evaluation_in_the_middle_of_its_samples(make_workshop: MakeWorkshop) -> None:
+    workshop = make_workshop()
     run = workshop.train(
         {**TINY_GPT2, "n_layer": 8, "max_steps": 1, "eval_every_steps": 1},
         tokenizer_id=workshop.tokenizer(special_tokens=[]).run_id,

@@ -6,14 +6,15 @@ from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.run import RunRecord, RunStatus
 from model_trainer.core.errors import ErrorCode
 from model_trainer.worker.baselines import find_baseline
+from tests.integration.conftest import MakeWorkshop
 from tests.integration.workshop import TEXT, TINY_GPT2, Workshop
 
 OUTSIDE = "a bird sat on the mat.\n" * 20
 
 
 @pytest.fixture
-def workshop() -> Workshop:
-    return Workshop({"corpus.txt": TEXT, "outside.txt": OUTSIDE})
+def workshop(make_workshop: MakeWorkshop) -> Workshop:
+    return make_workshop({"corpus.txt": TEXT, "outside.txt": OUTSIDE})
 
 
 @pytest.fixture

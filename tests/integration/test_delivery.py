@@ -101,6 +101,8 @@ def test_an_order_reaches_its_function_in_a_process_of_its_own(
         settings=RQ_SETTINGS,
         run=run,
         on_heartbeat=lambda: beats.append(1),
+        on_child_lost=lambda: None,
+        stop_grace_seconds=10.0,
     )
     before = signal.getsignal(signal.SIGTERM)
     server.drain()
@@ -116,21 +118,29 @@ def test_an_order_delivered_many_times_is_carried_out_once(
     store: StoreUnderTest, client: RedisClient, redis_url: str, tmp_path: Path
 ) -> None:
     run_id = store.submit()
-    for _ in range(4):
+    for _ in range(19):
         client.call("RPUSH", f"rq:queue:{QUEUE}", f"{run_id}-0")
 
     def run(payload: str) -> None:
         order = decode_job(payload)
         worker = redis_store(connect(redis_url))
-        lease = worker.runs.claim(order.run_id, epoch=order.epoch, owner=str(os.getpid()), lease_seconds=60.0)
+        lease = worker.runs.claim(
+            order.run_id, epoch=order.epoch, owner=str(os.getpid()), host="h", lease_seconds=60.0
+        )
         with (tmp_path / "claims").open("a") as file:
             file.write("claimed\n" if lease is not None else "nothing to do\n")
 
     QueueServer(
-        redis_url=redis_url, queue=QUEUE, settings=RQ_SETTINGS, run=run, on_heartbeat=lambda: None
+        redis_url=redis_url,
+        queue=QUEUE,
+        settings=RQ_SETTINGS,
+        run=run,
+        on_heartbeat=lambda: None,
+        on_child_lost=lambda: None,
+        stop_grace_seconds=10.0,
     ).drain()
     claims = (tmp_path / "claims").read_text().split("\n")[:-1]
-    assert claims == ["claimed"] + ["nothing to do"] * 4
+    assert claims == ["claimed"] + ["nothing to do"] * 19
     assert store.runs.get(run_id).attempt == 1
 
 
@@ -221,6 +231,7 @@ def test_poison_in_the_queue_does_not_keep_an_order_from_its_worker(
     start_worker("note")
     eventually(lambda: noted(tmp_path) != "")
     assert decode_job(noted(tmp_path)).run_id == run_id
+    assert client.call("LLEN", "queue:quarantine") == 6
 
 
 def test_a_worker_comes_back_after_its_connection_was_cut(

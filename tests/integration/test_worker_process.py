@@ -21,6 +21,7 @@ from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.infra.persistence.memory import MemoryWorkerRegistry
 from model_trainer.registry import Registry
 from model_trainer.tokenizers.kind import TokenizerBackend
+from model_trainer.worker.dispatch import dispatch
 from model_trainer.worker_entry import (
     describe_worker,
     in_own_process,
@@ -63,6 +64,18 @@ def test_an_order_is_carried_out_and_its_record_finished(settings: Settings) -> 
     assert container.artifacts.exists("tokenizers", run_id)
 
 
+def test_a_failpoint_is_set_for_whatever_a_process_does(settings: Settings) -> None:
+    app = settings.app.model_copy(update={"failpoint": "claim.locked:error", "host_id": "elsewhere"})
+    container = live(settings.model_copy(update={"app": app}))
+    run_id = _submitted(container, "a.txt")
+    order = TrainTokenizer(run_id=run_id, epoch=0)
+    with pytest.raises(OSError, match=r"claim\.locked"):
+        dispatch(order.model_dump_json(), container.worker_parts("w-1"))
+    assert (container.runs.get(run_id).attempt, container.locks.host) == (0, "elsewhere")
+    dispatch(order.model_dump_json(), container.worker_parts("w-1"))
+    assert container.runs.get(run_id).status is RunStatus.COMPLETED
+
+
 def test_an_order_that_is_none_of_ours_is_refused(settings: Settings) -> None:
     with pytest.raises(AppError) as caught:
         run_job('{"job": "os.system", "run_id": "x"}', settings=settings, worker_id="w-1")
@@ -98,7 +111,7 @@ class Away(MemoryWorkerRegistry):
 
 
 def test_a_worker_that_cannot_take_itself_off_the_list_still_goes() -> None:
-    say_goodbye(Away(clock=time.monotonic), describe_worker("short", ask=lambda _: "0"))
+    say_goodbye(Away(clock=time.monotonic), describe_worker("short", host="h", ask=lambda _: "0"))
 
 
 def test_a_fresh_interpreter_is_asked_what_this_process_must_not_touch() -> None:
@@ -106,13 +119,13 @@ def test_a_fresh_interpreter_is_asked_what_this_process_must_not_touch() -> None
 
 
 def test_a_worker_with_cuda_says_so() -> None:
-    worker = describe_worker("training", ask=lambda _: "8589934592\n")
+    worker = describe_worker("training", host="h", ask=lambda _: "8589934592\n")
     assert worker.devices == ("cpu", "cuda")
     assert worker.cuda_memory_bytes == 8 * 2**30
 
 
 def test_a_worker_without_cuda_says_so_too() -> None:
-    worker = describe_worker("training", ask=lambda _: "0\n")
+    worker = describe_worker("training", host="h", ask=lambda _: "0\n")
     assert worker.devices == ("cpu",)
     assert worker.pid == os.getpid()
     assert {"sentencepiece", "parquet"} == set(worker.extras)
@@ -139,4 +152,4 @@ def test_what_jobs_need_is_imported_before_the_first_order_and_no_more() -> None
     ours = Registry.discover(points=lambda _: [])
     preload(Registry(families=ours.families().values(), tokenizers=[Unavailable()]))
     preload(ours)
-    assert {"torch", "tokenizers"} <= sys.modules.keys()
+    assert {"torch", "torch._dynamo", "tokenizers"} <= sys.modules.keys()

@@ -1,7 +1,10 @@
 """A whole installation in this process: the fake store and queue, real storage, real jobs, tiny models."""
 
+import io
 import json
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from model_trainer.container import Container, in_memory
@@ -9,9 +12,12 @@ from model_trainer.core.config import load_settings
 from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.evaluation import EvaluateSpec
 from model_trainer.core.contracts.run import RunRecord
+from model_trainer.core.failpoints import Reached, pass_by
+from model_trainer.core.logging import configure_logging
 from model_trainer.infra.queue.memory import MemoryJobQueue
 from model_trainer.infra.storage.memory import MemoryCorpusRoot
 from model_trainer.worker.dispatch import dispatch
+from tests.integration.watched import BeforeForward, watched
 
 WORDS = ("the", "cat", "sat", "on", "a", "mat", "and", "looked", "at", "one", "small", "bird")
 TEXT = "".join(f"{WORDS[n % 12]} {WORDS[(n * 7) % 12]} {WORDS[(n * n) % 12]}.\n" for n in range(1500))
@@ -44,16 +50,21 @@ TINY_LSTM: JsonObject = {
     "cpu_threads": 1,
     "device": "cpu",
 }
+TINY: dict[str, JsonObject] = {"gpt2": TINY_GPT2, "char_lstm": TINY_LSTM}
+"""One small request for every family; a new one needs its own here."""
 
 
 class Workshop:
     """Submits as the API would and carries orders out as a worker would."""
 
     def __init__(self, files: Mapping[str, str | bytes] | None = None) -> None:
+        # Readable logs would draw every traceback with all its variables, which takes seconds.
+        configure_logging(service="model-trainer-test", level="INFO", readable=False, stream=io.StringIO())
         settings = load_settings(env_file=None)
         app = settings.app.model_copy(update={"heartbeat_seconds": 0.02})
+        rq = settings.rq.model_copy(update={"retry_backoff_seconds": 0.01})
         self.container: Container = in_memory(
-            settings.model_copy(update={"app": app}), files=files or {"corpus.txt": TEXT}
+            settings.model_copy(update={"app": app, "rq": rq}), files=files or {"corpus.txt": TEXT}
         )
 
     def put(self, name: str, text: str) -> None:
@@ -62,13 +73,44 @@ class Workshop:
         assert isinstance(corpora, MemoryCorpusRoot)
         corpora.put(name, text)
 
-    def work(self, queue: str) -> None:
-        """Takes one order from a queue and carries it out."""
+    def work(
+        self,
+        queue: str,
+        *,
+        reached: Reached = pass_by,
+        before_forward: BeforeForward = lambda _model, _tokens: None,
+    ) -> None:
+        """Takes one order from a queue and carries it out.
+
+        Args:
+            queue: whose next order.
+            reached: told of each moment at which a process may fail.
+            before_forward: called before each forward pass of a model, in training and in evaluation.
+        """
         orders = self.container.queue
         assert isinstance(orders, MemoryJobQueue)
-        payload = orders.take(queue)
-        assert payload is not None
-        dispatch(payload, self.container.worker_parts("worker-1"))
+        give_up_at = time.monotonic() + 30
+        while (payload := orders.take(queue)) is None:  # a retry has to wait for its turn
+            assert time.monotonic() < give_up_at
+            time.sleep(0.005)
+            self.container.runs.reap()
+        registry = watched(self.container.registry, before_forward)
+        dispatch(
+            payload, replace(self.container.worker_parts("worker-1"), registry=registry, reached=reached)
+        )
+
+    def record(self, run_id: str) -> RunRecord:
+        """How a run stands."""
+        return self.container.runs.get(run_id)
+
+    def wait_until_heeded(self, run_id: str) -> None:
+        """Until the holder of a run has asked the store for the wishes of others, and acted on the answer."""
+        beats: set[int] = set()
+        give_up_at = time.monotonic() + 30
+        while len(beats) < 4:
+            assert time.monotonic() < give_up_at
+            beats.add(self.record(run_id).updated_at_ms)
+            time.sleep(0.005)
 
     def tokenizer(self, **fields: object) -> RunRecord:
         """A trained tokenizer's record."""

@@ -7,6 +7,8 @@ import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from model_trainer.core.config import load_settings
+
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ["api", "worker", "worker-short", "maintenance"]
 
@@ -25,6 +27,7 @@ class Service(BaseModel):
     cap_drop: list[str]
     security_opt: list[str]
     stop_grace_period: str
+    restart: str
     environment: dict[str, str] = {}
     volumes: list[str] = []
     ports: list[str] = []
@@ -75,6 +78,23 @@ def test_every_service_has_a_minute_to_stop(name: str) -> None:
 
     assert grace.endswith("s")
     assert int(grace.removesuffix("s")) >= 60
+
+
+@pytest.mark.parametrize("name", ["worker", "worker-short"])
+def test_workers_have_longer_to_go_than_their_jobs_have_to_save(name: str) -> None:
+    grace = load_settings(env_file=None).app.stop_grace_seconds
+
+    assert "APP__STOP_GRACE_SECONDS" not in services()[name].environment
+    assert int(services()[name].stop_grace_period.removesuffix("s")) >= grace + 15
+
+
+@pytest.mark.parametrize("name", [*OURS, "redis"])
+def test_every_service_that_ends_by_itself_is_started_again(name: str) -> None:
+    assert services()[name].restart == "unless-stopped"
+
+
+def test_all_containers_are_one_host_because_they_share_a_kernel() -> None:
+    assert {services()[name].environment["APP__HOST_ID"] for name in OURS} == {"containers"}
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -20,6 +20,8 @@ from model_trainer.cli.stack import free_address
 from model_trainer.client import TrainerClient
 from model_trainer.container import live
 from model_trainer.core.config import Settings
+from model_trainer.core.contracts.ids import new_ulid
+from model_trainer.core.contracts.run import NewRun, RunKind
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.doors import LiveDoors
 
@@ -90,6 +92,29 @@ def test_maintenance_runs_until_sigterm(settings: Settings) -> None:
     asking.join()
     assert signal.getsignal(signal.SIGTERM) is before
     assert lines.services == ["model-trainer-cleanup"]
+
+
+def test_runs_that_redis_has_lost_are_brought_back(settings: Settings) -> None:
+    container = live(settings)
+    run = NewRun(
+        run_id=new_ulid(),
+        kind=RunKind.TRAIN,
+        queue="training",
+        family="gpt2",
+        spec={},
+        user_id=None,
+        metadata={},
+        parent_run_id=None,
+        request_id="r-1",
+    )
+    container.artifacts.keep_record(container.runs.submit(run, idempotency=None).record)
+    with Redis.from_url(settings.redis_url.get_secret_value()) as client:
+        client.flushall()
+    lines = Logging()
+    rebuilt = LiveDoors(configure=lines).rebuild(settings, adopt=False)
+    assert [(one.run_id, one.fate) for one in rebuilt] == [(run.run_id, "restored")]
+    assert container.runs.get(run.run_id).request_id == "r-1"
+    assert lines.services == ["model-trainer-cli"]
 
 
 def test_a_worker_works_until_sigterm_and_logs_to_a_file_of_its_own(settings: Settings) -> None:

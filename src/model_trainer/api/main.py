@@ -32,6 +32,7 @@ from model_trainer.api.routes.families import FamilyRoutes
 from model_trainer.api.routes.health import HealthRoutes
 from model_trainer.api.routes.runs import RunRoutes
 from model_trainer.api.routes.series import SeriesRoutes
+from model_trainer.api.routes.steering import SteeringRoutes
 from model_trainer.api.routes.tokenizers import TokenizerRoutes
 from model_trainer.api.streams import Streams
 from model_trainer.api.telemetry import Telemetry
@@ -79,6 +80,7 @@ class Application(FastAPI):
         for routes in (
             TokenizerRoutes(container),
             RunRoutes(container),
+            SteeringRoutes(container),
             EvaluationRoutes(container),
             SeriesRoutes(container, self.streams),
             EventRoutes(container, self.streams),

@@ -6,6 +6,7 @@ from pydantic import JsonValue
 
 from model_trainer.api.examples import EXAMPLES
 from model_trainer.api.routes.endpoints import SCHEMA_REF, HasSchema, schema_of
+from model_trainer.api.schemas.checkpoint import ResumeBody
 from model_trainer.api.schemas.page import RunListQuery, TokenizerListQuery
 from model_trainer.api.schemas.problem import ProblemDocument
 from model_trainer.core.contracts.base import JsonObject
@@ -15,6 +16,10 @@ from model_trainer.registry import Registry
 EVALUATE_EXAMPLES: JsonObject = {
     "split": {"summary": "One of the run's own splits", "value": {"split": "validation"}},
     "external": {"summary": "Text the run never saw", "value": {"corpus_path": "other-texts"}},
+}
+RESUME_EXAMPLES: JsonObject = {
+    "newest": {"summary": "From the newest good checkpoint", "value": {}},
+    "chosen": {"summary": "From a chosen one", "value": {"step": 500}},
 }
 
 
@@ -49,12 +54,22 @@ def evaluate_body() -> JsonObject:
     }
 
 
+def resume_body() -> JsonObject:
+    """Request body of POST /runs/{run_id}/resume."""
+    schema: JsonObject = {"$ref": SCHEMA_REF.format(model=ResumeBody.__name__)}
+    return {
+        "required": False,
+        "content": {"application/json": {"schema": schema, "examples": RESUME_EXAMPLES}},
+    }
+
+
 def request_schemas(registry: Registry) -> JsonObject:
     """Component schemas that FastAPI cannot know of: bodies the registry parses, query models, problems."""
     models: list[HasSchema] = [
         *(family.spec for family in registry.families().values()),
         *(kind.spec for kind in registry.tokenizers().values()),
         EvaluateSpec,
+        ResumeBody,
         ProblemDocument,
     ]
     components: JsonObject = {}

@@ -65,6 +65,7 @@ def status_of(code: ErrorCode) -> int:
             | ErrorCode.WORKER_LOST
             | ErrorCode.OUT_OF_MEMORY
             | ErrorCode.DISK_FULL
+            | ErrorCode.CHECKPOINT_NOT_WRITTEN
         ):
             return 503
         case (
@@ -73,6 +74,7 @@ def status_of(code: ErrorCode) -> int:
             | ErrorCode.EVALUATION_FAILED
             | ErrorCode.ARTIFACT_CORRUPT
             | ErrorCode.CHECKPOINT_INVALID
+            | ErrorCode.STORAGE_READ_ONLY
             | ErrorCode.STACK_FAILED
             | ErrorCode.JOB_TIMEOUT
             | ErrorCode.INTERNAL

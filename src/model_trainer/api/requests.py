@@ -30,6 +30,11 @@ async def read_json_body(request: Request) -> bytes:
     return body
 
 
+async def read_optional_json_body(request: Request) -> bytes | None:
+    """As read_json_body(); None when nothing was sent."""
+    return await read_json_body(request) if (await request.body()).strip() else None
+
+
 async def read_empty_body(request: Request) -> None:
     """Makes sure that nothing was sent that would be passed over in silence."""
     if (await request.body()).strip() not in (b"", b"{}"):

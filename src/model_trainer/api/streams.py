@@ -3,17 +3,15 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 import anyio
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from model_trainer.api.asgi import Message, Receive, Scope, Send
 from model_trainer.api.schemas.series import Ended
-from model_trainer.core.contracts.run import RunRecord
+from model_trainer.api.watching import LookAt, Watches
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.logging import get_logger
 from model_trainer.core.ports.runs import RunSignal
@@ -22,7 +20,7 @@ RETRY_MILLISECONDS = 3000
 PING_SECONDS = 15.0
 POLL_SECONDS = 1.0
 SEND_TIMEOUT_SECONDS = 30.0
-MAX_STREAMS = 512
+MAX_STREAMS = 2048
 
 EVENT_STREAM = "text/event-stream"
 FIRST_WORDS = format_sse_event(retry=RETRY_MILLISECONDS)
@@ -44,24 +42,6 @@ def last_event_id(header: str | None) -> int | None:
     return int(header)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One event of a stream and the position behind it, which is its id."""
-
-    position: int
-    name: str
-    json_text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What a stream found behind a position. The record is read first: what a terminal record's worker left is there
-    to be read after it."""
-
-    record: RunRecord
-    steps: tuple[Step, ...]
-
-
 class Streams:
     """What all streams of one app share: the end of the server, the wake-up call, how many there may be."""
 
@@ -75,9 +55,8 @@ class Streams:
         send_timeout_seconds: float = SEND_TIMEOUT_SECONDS,
         max_streams: int = MAX_STREAMS,
     ) -> None:
-        self._signal = signal
+        self._watches = Watches(signal=signal, stopping=stopping, poll_seconds=poll_seconds)
         self._stopping = stopping
-        self._poll_seconds = poll_seconds
         self._ping_seconds = ping_seconds
         self._send_timeout_seconds = send_timeout_seconds
         self._max_streams = max_streams
@@ -88,34 +67,28 @@ class Streams:
         """Event streams open now."""
         return self._num_open
 
-    async def follow(
-        self, run_id: str, position: int, look: Callable[[str, int], Look]
-    ) -> AsyncGenerator[bytes, None]:
+    async def follow(self, run_id: str, position: int, look: LookAt) -> AsyncGenerator[bytes, None]:
         """Everything behind `position`, as it comes; `done` when the run has ended and everything was sent.
 
-        Without `done` the reader knows to come back: the server went down, or the store was away.
+        A store that is away is waited for. Without `done` the reader knows to come back: the server went down.
         """
-        quiet = QuietTime(self._ping_seconds)
         yield FIRST_WORDS
         while not self._stopping.is_set():
-            try:
-                found: Look = await run_in_threadpool(look, run_id, position)
-            except AppError as error:
-                logger.warning("stream_ended_early", run_id=run_id, error_code=error.code.value)
+            found = await self._watches.news(look, run_id, position, patience_seconds=self._ping_seconds)
+            if isinstance(found, AppError):
+                logger.warning("stream_ended_early", run_id=run_id, error_code=found.code.value)
                 return
+            if found is None:
+                if not self._stopping.is_set():
+                    yield KEEPALIVE_COMMENT
+                continue
             for step in found.steps:
                 position = step.position
                 yield sse(step.name, step.json_text, event_id=position)
-                quiet.spoke()
-            if found.steps:
-                continue
-            if found.record.status.is_terminal:
+            if not found.steps:
                 ended = Ended(run_id=run_id, status=found.record.status.value)
                 yield sse("done", ended.model_dump_json())
                 return
-            if quiet.ping_due():
-                yield KEEPALIVE_COMMENT
-            await self._wait(run_id)
 
     def respond(self, events: AsyncGenerator[bytes, None]) -> "StreamResponse":
         """An event stream; raises SERVICE_UNAVAILABLE when there are too many already."""
@@ -143,39 +116,8 @@ class Streams:
             chunks, status=status, headers=headers, release=release, send_timeout=self._send_timeout_seconds
         )
 
-    async def _wait(self, run_id: str) -> None:
-        """Returns when something may have happened to the run, at the next poll, or when the server stops."""
-        async with anyio.create_task_group() as either:
-
-            async def until_stopping() -> None:
-                await self._stopping.wait()
-                either.cancel_scope.cancel()
-
-            either.start_soon(until_stopping)
-            await self._signal.wait(run_id, timeout_seconds=self._poll_seconds)
-            either.cancel_scope.cancel()
-
     def _one_less(self) -> None:
         self._num_open -= 1
-
-
-class QuietTime:
-    """Says when a ping is due."""
-
-    def __init__(self, ping_seconds: float) -> None:
-        self._ping_seconds = ping_seconds
-        self._since = anyio.current_time()
-
-    def spoke(self) -> None:
-        """Something was sent."""
-        self._since = anyio.current_time()
-
-    def ping_due(self) -> bool:
-        """Whether it has been silent for too long; asking starts the watch anew."""
-        if anyio.current_time() - self._since < self._ping_seconds:
-            return False
-        self.spoke()
-        return True
 
 
 class StreamResponse(StreamingResponse):

@@ -180,13 +180,21 @@ def headline(news: News) -> str:
             measured = ", ".join(f"{name} {value:.4f}" for name, value in news.metrics.items())
             return f"Evaluated on {news.split}: {measured}"
         case "trainer.job.paused.v1":
-            return f"It is paused: {news.reason}."
+            return f"It stands still{_why_paused(news)}"
         case "trainer.job.cancelled.v1":
             return "It was cancelled."
         case "trainer.job.failed.v1":
             return f"It failed: {news.error_code}: {news.message}"
         case _:
             return ""
+
+
+def _why_paused(news: News) -> str:
+    """Who can end the pause."""
+    resume = f"model-trainer run resume {news.job_id}"
+    if news.reason is None:
+        return f" and keeps its last checkpoint. Let it go on: {resume}"
+    return f" ({news.reason}) and goes on by itself when it can. At once: {resume}"
 
 
 def clock(seconds: float) -> str:

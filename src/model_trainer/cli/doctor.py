@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Literal
 
 import typer
@@ -19,12 +20,14 @@ from model_trainer.core.compute.machine import (
     computes_bf16,
     cpu_flags,
     cpu_model,
+    hostname,
     physical_memory_bytes,
     usable_cpus,
 )
 from model_trainer.core.config import Settings
 from model_trainer.core.contracts.base import parse_json_object
 from model_trainer.core.errors import AppError
+from model_trainer.core.files import TEMPORARY_PREFIX
 
 State = Literal["ok", "note", "missing"]
 """missing: something essential; note: works, but worth knowing."""
@@ -86,6 +89,8 @@ def look_around(session: Session) -> Iterator[Finding]:
     yield Finding("settings", "ok", "valid")
     yield look_at_redis(session, settings)
     yield from look_at_folders(settings)
+    yield look_at_host(settings)
+    yield look_at_locks(settings)
 
 
 def look_at_python(running: tuple[int, int, int]) -> Finding:
@@ -214,6 +219,51 @@ def look_at_folders(settings: Settings) -> Iterator[Finding]:
     else:
         fix = f"mkdir {app.data_root} and put your text there, or set APP__DATA_ROOT."
         yield Finding("data root", "note", f"{app.data_root.absolute()} is not there", fix)
+
+
+def look_at_host(settings: Settings) -> Finding:
+    """The name by which this machine finds its own dead workers."""
+    if settings.app.host_id is not None:
+        return Finding("host id", "ok", f"{settings.app.host_id} (APP__HOST_ID)")
+    return Finding("host id", "ok", f"{hostname()} (its host name)")
+
+
+def look_at_locks(settings: Settings, *, exclude: Callable[[Path], bool] | None = None) -> Finding:
+    """Whether a file under the runs root can be locked, once."""
+    root = settings.app.runs_root
+    try:
+        keeps_out = (exclude or locks_exclude)(_existing(root))
+    except ModuleNotFoundError:
+        found = "this system has no flock: the lease alone keeps a second trainer out"
+        return Finding("run locks", "note", found)
+    except OSError as error:
+        fix = "Make it writable for this user, or set APP__RUNS_ROOT."
+        return Finding("run locks", "missing", f"no file can be locked under {root}: {error.strerror}", fix)
+    if not keeps_out:
+        fix = "Set APP__RUNS_ROOT to a disk of this machine, or nothing but the lease keeps a second trainer out."
+        return Finding("run locks", "missing", f"locks under {root} keep nobody out", fix)
+    return Finding("run locks", "ok", f"flock works under {root}")
+
+
+def locks_exclude(folder: Path, *, lock: Callable[[int], None] | None = None) -> bool:
+    """Whether a file in `folder` that is locked cannot be locked a second time."""
+    lock = lock or _flock
+    with (
+        NamedTemporaryFile(dir=folder, prefix=TEMPORARY_PREFIX) as first,
+        Path(first.name).open("rb") as second,
+    ):
+        lock(first.fileno())
+        try:
+            lock(second.fileno())
+        except BlockingIOError:
+            return True
+        return False
+
+
+def _flock(descriptor: int) -> None:
+    import fcntl  # here: Windows has none
+
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _existing(folder: Path) -> Path:

@@ -8,9 +8,6 @@ from model_trainer.cli.session import Process
 from model_trainer.container import EmbeddedRedis, ProcessSpec, Supervisor, in_background
 from model_trainer.core.errors import AppError, ErrorCode
 
-GRACE_SECONDS = 60.0
-"""How long a process may take to go once asked; it is killed then."""
-
 
 class EmbeddedStack:
     """A Redis of its own where it is asked for, and processes that are kept running."""
@@ -40,7 +37,7 @@ class EmbeddedStack:
                 env=env,
                 is_ready=process.is_ready,
                 log_file=process.log_file,
-                grace_seconds=GRACE_SECONDS,
+                grace_seconds=process.grace_seconds,
             )
             for process in processes
         ]

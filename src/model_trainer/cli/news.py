@@ -7,6 +7,7 @@ class News(View):
     """One event; which fields say something depends on its type (docs/events.md)."""
 
     type: str = ""
+    job_id: str = ""
     phase: str = ""
     message: str = ""
     progress: ProgressView | None = None

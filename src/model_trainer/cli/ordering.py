@@ -1,4 +1,4 @@
-"""Commands that order work: a training, a tokenizer, an evaluation, a cancellation."""
+"""Commands that order work, stop it and let it go on."""
 
 from model_trainer.cli import rendering
 from model_trainer.cli.session import Session
@@ -47,3 +47,23 @@ def cancel_run(session: Session, run_id: str) -> None:
     with session.connect() as client:
         run = client.cancel(run_id)
     session.output.show(as_json(run), render=lambda: rendering.run_card(run))
+
+
+def pause_run(session: Session, run_id: str) -> None:
+    """Asks a training to stand still."""
+    with session.connect() as client:
+        run = client.pause(run_id)
+    session.output.show(as_json(run), render=lambda: rendering.run_card(run))
+    session.output.note(f"Let it go on: model-trainer run resume {run_id}")
+
+
+def resume_run(session: Session, run_id: str, *, step: int | None, watch: bool) -> None:
+    """Lets a training go on; stays to watch it if asked."""
+    with session.connect() as client:
+        run = client.resume(run_id, step=step)
+    if watch:
+        session.output.note(f"Run {run.run_id} is {run.status}.")
+        watch_run(session, run.run_id)
+    else:
+        session.output.show(as_json(run), render=lambda: rendering.run_card(run))
+        session.output.note(f"Watch it: model-trainer run watch {run.run_id}")

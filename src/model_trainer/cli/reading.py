@@ -48,6 +48,13 @@ def show_evaluations(session: Session, run_id: str) -> None:
     session.output.show(as_json(found), render=lambda: rendering.evaluation_table(found.data))
 
 
+def show_checkpoints(session: Session, run_id: str) -> None:
+    """What a training can go on from."""
+    with session.connect() as client:
+        found = client.checkpoints(run_id)
+    session.output.show(as_json(found), render=lambda: rendering.checkpoint_table(found.data))
+
+
 def show_tokenizer(session: Session, tokenizer_id: str) -> None:
     """One tokenizer in full."""
     with session.connect() as client:

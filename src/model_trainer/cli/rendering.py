@@ -10,6 +10,7 @@ from rich.text import Text
 from model_trainer.cli.output import printable
 from model_trainer.client.views import (
     ArtifactView,
+    CheckpointView,
     EvaluationView,
     FamiliesView,
     RunView,
@@ -22,6 +23,7 @@ STYLES = {
     "cancelled": "yellow",
     "cancelling": "yellow",
     "running": "cyan",
+    "paused": "magenta",
 }
 
 
@@ -62,9 +64,11 @@ def run_card(run: RunView) -> RenderableType:
     rows: list[tuple[str, RenderableType]] = [
         ("run", _text(run.run_id)),
         ("kind", _text(f"{run.kind} {run.family}")),
+        ("parent", _text(run.parent_run_id or "")),
         ("status", _status(run.status)),
         ("message", _text(run.message)),
         ("progress", _text(_progress(run))),
+        ("checkpoint", _text("" if run.checkpoint is None else f"step {run.checkpoint.step}")),
         ("created", _text(_when(run.created_at))),
         ("finished", _text(_when(run.finished_at))),
         ("labels", _text(_pairs(run.metadata))),
@@ -93,6 +97,25 @@ def tokenizer_card(tokenizer: TokenizerView) -> RenderableType:
     if tokenizer.problem is not None:
         rows.append(("problem", _text(f"{tokenizer.problem.code}: {tokenizer.problem.message}")))
     return _card(rows)
+
+
+def checkpoint_table(checkpoints: Sequence[CheckpointView]) -> Table:
+    """One line a checkpoint."""
+    table = _table("step", "saved", "bytes", "loss", "")
+    for one in checkpoints:
+        words = [
+            *(["best"] if one.is_best else []),
+            *(["last"] if one.is_last else []),
+            *([] if one.problem is None else [f"passed over: {one.problem}"]),
+        ]
+        table.add_row(
+            _text(str(one.step)),
+            _text(_when(one.saved_at)),
+            _text(f"{one.num_bytes:,}"),
+            _text(_loss(one.metrics)),
+            _text(", ".join(words)),
+        )
+    return table
 
 
 def evaluation_table(evaluations: Sequence[EvaluationView]) -> Table:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import typer
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from model_trainer.cli.output import Output
     from model_trainer.client import TrainerClient
     from model_trainer.core.config import Settings
+
+GRACE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class Process:
     """Asked until it says yes; only then the next process is started."""
     log_file: Path | None
     """None: its output is ours."""
+    grace_seconds: float = GRACE_SECONDS
+    """How long it may take to go once asked; it is killed then."""
 
 
 class Stack(Protocol):
@@ -45,6 +49,19 @@ class Stack(Protocol):
         ...
 
 
+class RebuiltRun(Protocol):
+    """What became of one record on disk (maintenance.rebuild.RebuiltRun)."""
+
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def fate(self) -> Literal["restored", "known", "skipped"]: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def detail(self) -> str: ...
+
+
 class Doors(Protocol):
     """The other doors of the house, and what the command line shares with them through the container."""
 
@@ -58,6 +75,10 @@ class Doors(Protocol):
 
     def maintain(self, settings: "Settings") -> None:
         """The reaper and the cleanup, until told to stop."""
+        ...
+
+    def rebuild(self, settings: "Settings", *, adopt: bool) -> Sequence[RebuiltRun]:
+        """Brings back what Redis has lost and the disk has kept; with `adopt` also what another installation wrote."""
         ...
 
     def openapi(self) -> str:

@@ -40,6 +40,17 @@ def build_spec(
     return spec
 
 
+def origin(text: str | None) -> dict[str, Option]:
+    """The fields that `RUN_ID` or `RUN_ID@STEP` stands for; none when nothing was given."""
+    if text is None:
+        return {}
+    run_id, at, step = text.partition("@")
+    if at and not (step.isascii() and step.isdigit()):
+        message = f"{text!r} is not of the form RUN_ID or RUN_ID@STEP, the step a number."
+        raise AppError(ErrorCode.CONFIG_INVALID, message)
+    return {"init_from.run_id": run_id, "init_from.step": int(step) if at else None}
+
+
 def read_spec(file: str) -> JsonObject:
     """The one mapping in a YAML or JSON file; raises CONFIG_INVALID for anything else."""
     name = "standard input" if file == "-" else file

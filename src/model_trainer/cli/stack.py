@@ -7,13 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_trainer.cli.session import Process
+from model_trainer.cli.session import GRACE_SECONDS, Process
 from model_trainer.client import TrainerClient
 from model_trainer.core.errors import AppError, ErrorCode
 
 ANY_ADDRESS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not listened on
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.25
+WORKER_MARGIN_SECONDS = 15.0
+"""What a worker needs to go beside the time its job has for a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,12 @@ class Address:
 
 
 def stack_processes(
-    address: Address, *, is_api_up: Callable[[], bool], env_file: Path | None, log_folder: Path | None
+    address: Address,
+    *,
+    is_api_up: Callable[[], bool],
+    env_file: Path | None,
+    log_folder: Path | None,
+    stop_grace_seconds: float = 0.0,
 ) -> list[Process]:
     """The API, a worker for trainings, one for short jobs, maintenance: all of them this very program.
 
@@ -40,21 +47,30 @@ def stack_processes(
         is_api_up: asked before the others are started.
         env_file: what they read below their environment.
         log_folder: each process' output goes into a file there; None passes it on to ours.
+        stop_grace_seconds: APP__STOP_GRACE_SECONDS, as the workers will read it: they are given longer than that.
     """
 
-    def process(name: str, *arguments: str, is_ready: Callable[[], bool] = _at_once) -> Process:
+    worker_grace = max(GRACE_SECONDS, stop_grace_seconds + WORKER_MARGIN_SECONDS)
+
+    def process(
+        name: str,
+        *arguments: str,
+        is_ready: Callable[[], bool] = _at_once,
+        grace_seconds: float = GRACE_SECONDS,
+    ) -> Process:
         settings = ("--env-file", "" if env_file is None else str(env_file))
         return Process(
             name=name,
             argv=(sys.executable, "-m", "model_trainer", *settings, *arguments),
             is_ready=is_ready,
             log_file=None if log_folder is None else log_folder / f"{name}.log",
+            grace_seconds=grace_seconds,
         )
 
     return [
         process("api", "serve", "--host", address.host, "--port", str(address.port), is_ready=is_api_up),
-        process("worker", "worker", "--queue", "training"),
-        process("worker-short", "worker", "--queue", "short"),
+        process("worker", "worker", "--queue", "training", grace_seconds=worker_grace),
+        process("worker-short", "worker", "--queue", "short", grace_seconds=worker_grace),
         process("maintenance", "maintenance"),
     ]
 

@@ -23,6 +23,7 @@ class Household:
 
     state: Path
     env_file: Path | None
+    """Read below the environment."""
     environment: dict[str, str]
     redis_url: str | None
     """A Redis that runs already; None: the stack brings its own."""
@@ -43,7 +44,11 @@ def run_up(session: Session, *, host: str, port: int, state: str | None) -> None
 
     with session.ways.connect(address.url, None) as client, doors.stop_on_signals(stopping):
         processes = stack_processes(
-            address, is_api_up=client.is_alive, env_file=household.env_file, log_folder=None
+            address,
+            is_api_up=client.is_alive,
+            env_file=household.env_file,
+            log_folder=None,
+            stop_grace_seconds=session.ways.settings(household.env_file).app.stop_grace_seconds,
         )
         with stack.running(processes, env=environment, on_up=tell):
             if wait_until_ready(client, stopped=stopping.is_set):

@@ -12,6 +12,8 @@ READ_TIMEOUT_SECONDS = 45.0
 MAX_SILENT_TRIES = 20
 """Connections in a row that bring nothing before the reader gives up."""
 PAUSE_SECONDS = 1.0
+PASSING = (ErrorCode.SERVICE_UNAVAILABLE, ErrorCode.STORE_UNAVAILABLE)
+"""The server, or its store, is away for now."""
 
 
 def follow(
@@ -19,7 +21,8 @@ def follow(
 ) -> Iterator[ServerEvent]:
     """Every event once, `done` last. A lost connection is taken up again behind the last event seen (Last-Event-ID).
 
-    Raises what the server refuses with, and SERVICE_UNAVAILABLE when it stays silent for too long.
+    Raises what the server refuses with, and what it said last (SERVICE_UNAVAILABLE when it said nothing) when it stays
+    silent for too long.
     """
     last_id = after
     silent = 0
@@ -39,7 +42,7 @@ def follow(
                     if event.name == "done":
                         return
         except AppError as error:
-            if error.code is not ErrorCode.SERVICE_UNAVAILABLE:
+            if error.code not in PASSING:
                 raise
             failure = error
         silent += 1

@@ -15,6 +15,7 @@ from model_trainer.client.follow import follow
 from model_trainer.client.http import Endpoint, HttpConnection
 from model_trainer.client.views import (
     ArtifactView,
+    CheckpointsView,
     EvaluationsView,
     FamiliesView,
     LogsView,
@@ -122,6 +123,26 @@ class TrainerClient:
     def cancel(self, run_id: str) -> RunView:
         """Asks a run to stop; raises CONFLICT when it is over."""
         return _read(RunView, self._connection.post(f"/runs/{_part(run_id)}/cancel"))
+
+    def pause(self, run_id: str) -> RunView:
+        """Asks a training to stand still; raises CONFLICT when it is over or being cancelled, or is no training."""
+        return _read(RunView, self._connection.post(f"/runs/{_part(run_id)}/pause"))
+
+    def resume(self, run_id: str, *, step: int | None = None, spec: JsonObject | None = None) -> RunView:
+        """Lets a training go on, from its newest checkpoint or from that of `step`; raises CONFLICT with the reason.
+
+        `spec` is what the caller takes it to have been ordered with; another one is refused.
+        """
+        body: JsonObject = {}
+        if step is not None:
+            body["step"] = step
+        if spec is not None:
+            body["spec"] = spec
+        return _read(RunView, self._connection.post(f"/runs/{_part(run_id)}/resume", body=body))
+
+    def checkpoints(self, run_id: str) -> CheckpointsView:
+        """The checkpoints of a training, newest first."""
+        return _read(CheckpointsView, self._connection.get(f"/runs/{_part(run_id)}/checkpoints"))
 
     def evaluate(self, run_id: str, spec: JsonObject, *, idempotency_key: str | None = None) -> RunView:
         """Orders an evaluation of a trained model; the answer is a run of its own."""

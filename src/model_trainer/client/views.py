@@ -49,6 +49,14 @@ class ProgressView(View):
     eta_seconds: float | None = None
 
 
+class LastCheckpointView(View):
+    """The newest complete checkpoint of a run."""
+
+    step: int
+    path: str = ""
+    num_bytes: int = 0
+
+
 class RunView(View):
     """A training or an evaluation."""
 
@@ -71,6 +79,9 @@ class RunView(View):
     result: dict[str, JsonValue] = {}
     spec: dict[str, JsonValue] = {}
     parent_run_id: str | None = None
+    pause_requested: bool = False
+    checkpoint: LastCheckpointView | None = None
+    host: str | None = None
     links: dict[str, str] = {}
 
 
@@ -141,6 +152,27 @@ class SeriesView(View):
 
     run_id: str
     data: tuple[SeriesRowView, ...] = ()
+
+
+class CheckpointView(View):
+    """One checkpoint of a training."""
+
+    step: int
+    path: str = ""
+    saved_at: str | None = None
+    num_bytes: int = 0
+    metrics: dict[str, float] = {}
+    is_best: bool = False
+    is_last: bool = False
+    resumable: bool = True
+    problem: str | None = None
+
+
+class CheckpointsView(View):
+    """The checkpoints of a training, newest first."""
+
+    run_id: str
+    data: tuple[CheckpointView, ...] = ()
 
 
 class LogsView(View):

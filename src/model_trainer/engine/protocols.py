@@ -15,7 +15,8 @@ from model_trainer.core.contracts.run import Progress
 from model_trainer.core.contracts.training import DeviceName, Precision, Recipe
 
 Carry = tuple[Tensor, ...]
-"""State that a recurrent model carries from one window to the next; empty for a transformer."""
+"""State that a recurrent model carries from one window to the next, each tensor [layers, B, ...]; empty for a
+transformer."""
 
 
 class LanguageModel(nn.Module):
@@ -124,11 +125,12 @@ class TrainingTask(Protocol):
         ...
 
     def state(self) -> dict[str, Tensor]:
-        """What must be restored besides the step for the next batch to be the same (carried state)."""
+        """What must be restored besides the step for the next batch to be the same (carried state), independent of the cut
+        into micro-batches: another process may cut the same rows differently."""
         ...
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Restores what state() gave."""
+        """Restores what state() gave, here or in a task with another micro-batch and the same rows in a step."""
         ...
 
 
@@ -137,6 +139,15 @@ class StopReason(StrEnum):
 
     CANCEL = "cancel"
     LEASE_LOST = "lease_lost"
+    PAUSE = "pause"
+    """Somebody wants the run to stand still."""
+    HAND_OVER = "hand_over"
+    """This worker must go; another one goes on."""
+
+    @property
+    def keeps_work(self) -> bool:
+        """Whether a checkpoint is written before the stop, so that no step is lost."""
+        return self in (StopReason.PAUSE, StopReason.HAND_OVER)
 
 
 class TrainingObserver(Protocol):
@@ -162,8 +173,13 @@ class TrainingObserver(Protocol):
         """One row: metrics are a function of spec, data and seed; timings are not."""
         ...
 
+    def rows_must_last(self) -> None:
+        """Makes the rows told so far survive a power cut. Called before a checkpoint becomes visible, from the thread that
+        writes it."""
+        ...
+
     def checkpoint_saved(self, *, step: int, path: Path, num_bytes: int, metrics: dict[str, float]) -> None:
-        """A checkpoint is complete on disk."""
+        """A checkpoint is complete on disk; told at the next step boundary."""
         ...
 
     def checkpoint_rejected(self, *, path: Path, why: str) -> None:

@@ -1,53 +1,91 @@
-"""The account of a run that ended without its worker: its last events and its manifest, written from its record."""
+"""The account of a run that ended without its worker: its last events, its manifest and its record, and nothing torn."""
 
 from pathlib import Path
 
-from model_trainer.core.contracts.manifest import ArtifactKind
 from model_trainer.core.contracts.run import RunKind, RunRecord
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.logging import get_logger
 from model_trainer.core.ports.runs import RunStore
-from model_trainer.core.ports.storage import ArtifactTree
+from model_trainer.core.ports.storage import ArtifactTree, RunLocks
+from model_trainer.maintenance.asking import PatientAsker
+from model_trainer.maintenance.folders import folder_of
+from model_trainer.maintenance.leftovers import alone_with, delete_whole, temporary_places
+from model_trainer.maintenance.reaper import Keep
 from model_trainer.worker.account import close_account
 from model_trainer.worker.event_mirror import EventMirror
 
 log = get_logger(__name__)
 
+ACCOUNTS_AT_ONCE = 100
+
 
 class AccountCloser:
-    """Called with the runs that the reaper touched; those that ended there are brought to their end on disk too."""
+    """Brings ends to disk that nobody brought there."""
 
-    def __init__(self, *, runs: RunStore, artifacts: ArtifactTree) -> None:
+    def __init__(
+        self, *, runs: RunStore, artifacts: ArtifactTree, locks: RunLocks, keep: Keep, asker: PatientAsker
+    ) -> None:
         """Nothing is written yet."""
         self._runs = runs
         self._artifacts = artifacts
+        self._locks = locks
+        self._keep = keep
+        self._asker = asker
 
-    def __call__(self, run_ids: tuple[str, ...]) -> None:
-        """A run that is queued again is left alone; so is one that never had a folder."""
-        for run_id in run_ids:
+    def close_due(self) -> None:
+        """One look. What cannot be brought to disk now stays for the next look and delays no other."""
+        for run_id in self._asker.ask(self._due) or ():
             try:
-                record = self._runs.get(run_id)
-                if record.status.is_terminal:
-                    self._close(record)
-            except (AppError, OSError) as error:
+                if self.close(run_id):
+                    self._runs.accounted(run_id)
+            except (AppError, OSError, ValueError) as error:
                 log.warning("account_not_closed", run_id=run_id, detail=str(error))
-                if not isinstance(error, AppError) or error.code is not ErrorCode.RUN_NOT_FOUND:
-                    continue  # asked for again in the next round
-            self._runs.accounted(run_id)
 
-    def _close(self, record: RunRecord) -> None:
-        folder = self._folder(record)
-        if folder is None or not folder.is_dir():
-            return
-        EventMirror(folder / "events.jsonl").catch_up(self._runs, record.run_id)
-        if record.kind is not RunKind.EVALUATE:
-            close_account(record, self._artifacts)
-        log.info("account_closed", run_id=record.run_id, status=record.status.value)
+    def close(self, run_id: str) -> bool:
+        """Whether there is nothing left to do. A run that goes on again is left alone; an owner that has lost it but
+        still works is waited for."""
+        record = self._found(run_id)
+        if record is None or not record.status.is_terminal:
+            return True
+        # The epoch of its last order: whoever still works on that is waited for, and may be about to do this itself.
+        lock = self._locks.take(run_id, epoch=max(0, record.epoch - 1))
+        if lock is None:
+            return False
+        try:
+            record = self._found(run_id)  # it may have been resumed before the lock was ours
+            if record is not None and record.status.is_terminal:
+                return self._close(record)
+        finally:
+            lock.release()
+        return True
 
-    def _folder(self, record: RunRecord) -> Path | None:
-        kind: ArtifactKind = "tokenizers" if record.kind is RunKind.TOKENIZER else "models"
-        owner = record.parent_run_id if record.kind is RunKind.EVALUATE else record.run_id
-        if owner is None or not self._artifacts.exists(kind, owner):
-            return None
-        folder = self._artifacts.folder(kind, owner)
-        return folder / "eval" / record.run_id if record.kind is RunKind.EVALUATE else folder
+    def _due(self) -> tuple[str, ...]:
+        return self._runs.unaccounted(ACCOUNTS_AT_ONCE)
+
+    def _found(self, run_id: str) -> RunRecord | None:
+        try:
+            return self._runs.get(run_id)
+        except AppError as error:
+            if error.code is ErrorCode.RUN_NOT_FOUND:
+                return None
+            raise
+
+    def _close(self, record: RunRecord) -> bool:
+        """Whether all of it is on disk; the store may have been away for the last events."""
+        folder, is_whole = folder_of(record, self._artifacts), True
+        if folder is not None:
+            _sweep(folder)
+            is_whole = EventMirror(folder / "events.jsonl").catch_up(self._runs, record.run_id)
+            if record.kind is not RunKind.EVALUATE:
+                close_account(record, self._artifacts)
+            log.info("account_closed", run_id=record.run_id, status=record.status.value)
+        self._keep(record.run_id)
+        return is_whole
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what the dead owner was writing. Evaluations have locks of their own, and folders of their own below."""
+    with alone_with(folder):  # who adds to the manifest of this folder writes a temporary file too
+        for place in list(temporary_places(folder, skip=frozenset({folder / "eval"}))):
+            delete_whole(place)
+            log.info("abandoned_file_removed", path=str(place))

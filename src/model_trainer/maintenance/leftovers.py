@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,7 @@ class LeftoverCleaner:
         self,
         *,
         roots: Sequence[Path],
-        cache_folder: Path,
+        cache_folder: Path | None,
         policy: CleanupSettings,
         now: Callable[[], float] = time.time,
         delete: Callable[[Path], None] | None = None,
@@ -47,7 +47,7 @@ class LeftoverCleaner:
 
         Args:
             roots: where temporary files may lie, at any depth.
-            cache_folder: each of its entries is a cache that can be made again.
+            cache_folder: each of its entries is a cache that can be made again; None: there is none to look at.
             policy: whether and when.
             now: the clock that files are stamped by.
             delete: takes a file or folder away; raises OSError when it cannot.
@@ -73,8 +73,9 @@ class LeftoverCleaner:
 
     def leftovers(self) -> Iterator[Leftover]:
         """Everything that is temporary or a cache, however young."""
-        places = [place for root in self._roots for place in _temporary_places(root)]
-        places += [entry for entry in _children(self._cache_folder) if entry not in places]
+        places = [place for root in self._roots for place in temporary_places(root)]
+        if self._cache_folder is not None:
+            places += [entry for entry in _children(self._cache_folder) if entry not in places]
         for place in places:
             leftover = _measured(place)
             if leftover is not None:
@@ -113,7 +114,7 @@ def delete_whole(path: Path) -> None:
     Raises BlockingIOError for a folder that somebody has locked: a token cache that a job is using.
     """
     if path.is_dir() and not path.is_symlink():
-        with _locked(path):
+        with alone_with(path):
             going = path.rename(path.with_name(f"{TEMPORARY_PREFIX}{new_ulid()}"))
         shutil.rmtree(going)
     else:
@@ -121,8 +122,8 @@ def delete_whole(path: Path) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Alone with a folder, or BlockingIOError."""
+def alone_with(folder: Path) -> Iterator[None]:
+    """Inside, nobody else has the folder locked; raises BlockingIOError when somebody has."""
     import fcntl  # here: Windows has none, and runs no services
 
     descriptor = os.open(folder, os.O_RDONLY)
@@ -137,12 +138,13 @@ def _log_failure(path: Path, error: OSError) -> None:
     log.error("cleanup_failed", path=str(path), bytes_freed=0, num_removed=0, detail=error.strerror or "")
 
 
-def _temporary_places(folder: Path) -> Iterator[Path]:
+def temporary_places(folder: Path, *, skip: Set[Path] = frozenset()) -> Iterator[Path]:
+    """Files and folders with a temporary name, at any depth but below those of `skip`; links are not followed."""
     for child in _children(folder):
         if child.name.startswith(TEMPORARY_PREFIX):
             yield child
-        elif child.is_dir() and not child.is_symlink():
-            yield from _temporary_places(child)
+        elif child.is_dir() and not child.is_symlink() and child not in skip:
+            yield from temporary_places(child, skip=skip)
 
 
 def _children(folder: Path) -> list[Path]:

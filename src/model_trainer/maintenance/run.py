@@ -1,43 +1,54 @@
-"""The loop of the maintenance process: lost runs and ends to account for often, leftovers now and then."""
+"""The loops of the maintenance process: what must not wait in one thread, what may take long in another."""
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from model_trainer.core.logging import get_logger
-from model_trainer.maintenance.leftovers import LeftoverCleaner
-from model_trainer.maintenance.reaper import Reaper, StaleRuns
 
 log = get_logger(__name__)
 
 
-def run_maintenance(
-    store: StaleRuns,
-    cleaner: LeftoverCleaner,
-    *,
-    close_accounts: Callable[[tuple[str, ...]], None],
-    reap_every_seconds: float,
-    clean_every_seconds: float = 600.0,
-    stop: threading.Event,
-) -> None:
-    """Works until `stop` is set. A store that cannot be reached does not end it.
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Something to do again and again."""
+
+    do: Callable[[], object]
+    every_seconds: float
+    """From one end to the next beginning; the first time is at once."""
+
+
+def run_maintenance(*, prompt: Sequence[Chore], patient: Sequence[Chore], stop: threading.Event) -> None:
+    """Works until `stop` is set, and returns when both threads have finished what they were at.
+
+    A chore that raises ends both: whoever keeps this process running starts it again.
 
     Args:
-        store: what knows lost runs, and ends that are not on disk.
-        cleaner: what removes leftovers.
-        close_accounts: brings the ends of these runs to disk, and tells the store of each it brought.
-        reap_every_seconds: between two looks for lost runs.
-        clean_every_seconds: between two clean-ups, which walk through all folders; the first is at once.
-        stop: ends the loop, at once when it waits.
+        prompt: chores that are short and that somebody waits for.
+        patient: chores that may take minutes; they delay one another, not the prompt ones.
+        stop: ends the loops, at once where they wait.
     """
-    reaper = Reaper(store, close_accounts=close_accounts)
-    clean_at = time.monotonic()
     log.info("maintenance_started")
-    while not stop.is_set():
-        reaper.reap()
-        reaper.account()
-        if time.monotonic() >= clean_at:
-            cleaner.clean()
-            clean_at = time.monotonic() + clean_every_seconds
-        stop.wait(reap_every_seconds)
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="maintenance") as threads:
+        beside = threads.submit(_repeat, patient, stop)
+        try:
+            _repeat(prompt, stop)
+        finally:
+            stop.set()
+        beside.result()
     log.info("maintenance_stopped")
+
+
+def _repeat(chores: Sequence[Chore], stop: threading.Event) -> None:
+    due = [0.0 for _ in chores]
+    try:
+        while not stop.is_set():
+            for place, chore in enumerate(chores):
+                if time.monotonic() >= due[place] and not stop.is_set():
+                    chore.do()
+                    due[place] = time.monotonic() + chore.every_seconds
+            stop.wait(max(0.0, min(due) - time.monotonic()) if due else None)
+    finally:
+        stop.set()

@@ -14,14 +14,20 @@ from model_trainer.core.contracts.run import (
     Submission,
 )
 from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.core.failpoints import Reached, pass_by
 from model_trainer.core.ports.runs import RunStore
+from model_trainer.core.ports.storage import ArtifactTree
+from model_trainer.orchestrators.records import Records
 
 
 class EvaluationOrchestrator:
     """Evaluations on request."""
 
-    def __init__(self, *, runs: RunStore, queue_name: str) -> None:
+    def __init__(
+        self, *, runs: RunStore, artifacts: ArtifactTree, queue_name: str, reached: Reached = pass_by
+    ) -> None:
         self._runs = runs
+        self._records = Records(runs=runs, artifacts=artifacts, reached=reached)
         self._queue_name = queue_name
 
     def start(
@@ -43,7 +49,7 @@ class EvaluationOrchestrator:
             parent_run_id=parent.run_id,
             request_id=request_id,
         )
-        return self._runs.submit(run, idempotency=idempotency)
+        return self._records.submit(run, idempotency=idempotency)
 
     def list_evaluations(self, *, parent_run_id: str, limit: int, after: str | None = None) -> RunPage:
         """Evaluations of one training, newest first; with `after` only older ones than that."""

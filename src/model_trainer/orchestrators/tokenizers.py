@@ -13,14 +13,20 @@ from model_trainer.core.contracts.run import (
 )
 from model_trainer.core.contracts.tokenizer import TokenizerSpec
 from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.core.failpoints import Reached, pass_by
 from model_trainer.core.ports.runs import RunStore
+from model_trainer.core.ports.storage import ArtifactTree
+from model_trainer.orchestrators.records import Records
 
 
 class TokenizerOrchestrator:
     """Tokenizers, from the order to the finished one."""
 
-    def __init__(self, *, runs: RunStore, queue_name: str) -> None:
+    def __init__(
+        self, *, runs: RunStore, artifacts: ArtifactTree, queue_name: str, reached: Reached = pass_by
+    ) -> None:
         self._runs = runs
+        self._records = Records(runs=runs, artifacts=artifacts, reached=reached)
         self._queue_name = queue_name
 
     def start(
@@ -38,7 +44,7 @@ class TokenizerOrchestrator:
             parent_run_id=None,
             request_id=request_id,
         )
-        return self._runs.submit(run, idempotency=idempotency)
+        return self._records.submit(run, idempotency=idempotency)
 
     def find(self, tokenizer_id: TokenizerId) -> RunRecord:
         """The record of a tokenizer; raises TOKENIZER_NOT_FOUND."""

@@ -11,7 +11,9 @@ from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.corpus import CorpusDigest
 from model_trainer.core.contracts.manifest import ArtifactKind, Manifest, ManifestStatus, RunPointer
 from model_trainer.core.contracts.run import RunKind, RunRecord, RunStatus
+from model_trainer.core.errors import AppError
 from model_trainer.core.files import sha256_of
+from model_trainer.core.logging import get_logger
 from model_trainer.core.ports.storage import ArtifactTree
 from model_trainer.worker.manifests import (
     MANIFEST_FILE,
@@ -20,7 +22,10 @@ from model_trainer.worker.manifests import (
     library_versions,
     read_manifest,
     seal,
+    seal_again,
 )
+
+log = get_logger(__name__)
 
 
 class ArtifactAccount:
@@ -57,12 +62,24 @@ class ArtifactAccount:
         """Seals the folder with the status of its record."""
         self._seal(record, _manifest_status(record.status), artifacts)
 
+    def seal_meanwhile(self, record: RunRecord, artifacts: ArtifactTree) -> None:
+        """Brings the manifest of a run that goes on later up to date. What the account could not say for want of space, or
+        because it had not been opened yet, the next worker will."""
+        if not (self.folder / MANIFEST_FILE).exists():
+            return
+        try:
+            seal_again(self.folder, {"timings_seconds": self._rounded_timings()})
+            point_to(record, artifacts, kind=self._kind)
+        except (AppError, OSError) as error:
+            log.warning("account_not_sealed", detail=str(error))
+
     def _seal(self, record: RunRecord, status: ManifestStatus, artifacts: ArtifactTree) -> None:
-        seal(self.folder, self._manifest(record, status))
+        seal(self.folder, self._manifest(record, status, installation_id=artifacts.installation_id()))
         point_to(record, artifacts, kind=self._kind)
 
-    def _manifest(self, record: RunRecord, status: ManifestStatus) -> Manifest:
+    def _manifest(self, record: RunRecord, status: ManifestStatus, *, installation_id: str) -> Manifest:
         return Manifest(
+            installation_id=installation_id,
             kind=self._kind,
             item_id=self._run_id,
             status=status,
@@ -77,12 +94,15 @@ class ArtifactAccount:
             corpus=self.corpus,
             tokenizer_id=self.tokenizer_id,
             tokenizer_sha256=self.tokenizer_sha256,
-            timings_seconds={name: round(seconds, 3) for name, seconds in self._timings.items()},
+            timings_seconds=self._rounded_timings(),
             metrics=self.metrics,
             problem=record.problem,
             attempts=record.attempts,
             files=(),
         )
+
+    def _rounded_timings(self) -> dict[str, float]:
+        return {name: round(seconds, 3) for name, seconds in self._timings.items()}
 
 
 def close_account(record: RunRecord, artifacts: ArtifactTree) -> None:
@@ -96,13 +116,13 @@ def close_account(record: RunRecord, artifacts: ArtifactTree) -> None:
         account = ArtifactAccount(kind=kind, record=record, seed=_seed_of(record), folder=folder)
         account.seal_as_recorded(record, artifacts)
         return
-    ended: dict[str, object] = {
+    ended = {
         "status": _manifest_status(record.status),
         "finished_at": _finished_at(record),
         "problem": record.problem,
         "attempts": record.attempts,
     }
-    seal(folder, read_manifest(folder).model_copy(update=ended))
+    seal_again(folder, ended)
     point_to(record, artifacts, kind=kind)
 
 

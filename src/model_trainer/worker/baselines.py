@@ -36,7 +36,8 @@ class Baseline:
 
 
 def find_baseline(parts: WorkerParts, record: RunRecord, *, asked: str | None) -> Baseline | None:
-    """The training asked for, or the newest completed one before `record` of the same family on the same corpus.
+    """The training asked for; else the one that `record` began from; else the newest completed one before it of the same
+    family on the same corpus.
 
     Raises RUN_NOT_FOUND, CONFLICT or ARTIFACT_CORRUPT when the training asked for has no evaluation that can be read.
     When nothing was asked for, trainings without one are passed over; None when there is no other.
@@ -44,6 +45,9 @@ def find_baseline(parts: WorkerParts, record: RunRecord, *, asked: str | None) -
     if asked is not None:
         with faults_at(_FIELD):
             return _baseline_of(parts, parts.runs.get(asked))
+    parent = _parent_of(parts, record)
+    if parent is not None:
+        return parent
     query = RunQuery(
         kind=RunKind.TRAIN,
         limit=_LOOK_BACK,
@@ -53,11 +57,23 @@ def find_baseline(parts: WorkerParts, record: RunRecord, *, asked: str | None) -
     )
     for earlier in parts.runs.list_runs(query).records:
         if earlier.spec.get("corpus_path") == record.spec.get("corpus_path"):
-            try:
-                return _baseline_of(parts, earlier)
-            except AppError as error:
-                log.warning("baseline_passed_over", error_code=error.code.value, detail=error.message)
+            found = _if_readable(parts, earlier.run_id)
+            if found is not None:
+                return found
     return None
+
+
+def _parent_of(parts: WorkerParts, record: RunRecord) -> Baseline | None:
+    """None also for a parent that was branched off before it was completed."""
+    return None if record.parent_run_id is None else _if_readable(parts, record.parent_run_id)
+
+
+def _if_readable(parts: WorkerParts, run_id: str) -> Baseline | None:
+    try:
+        return _baseline_of(parts, parts.runs.get(run_id))
+    except AppError as error:
+        log.warning("baseline_passed_over", error_code=error.code.value, detail=error.message)
+        return None
 
 
 def _baseline_of(parts: WorkerParts, record: RunRecord) -> Baseline:

@@ -20,11 +20,11 @@ from model_trainer.engine.protocols import Device
 from model_trainer.worker.account import point_to
 from model_trainer.worker.baselines import find_baseline
 from model_trainer.worker.corpora import CORPUS_FIELD, scan
+from model_trainer.worker.job import Job, JobResult
 from model_trainer.worker.lease import HeldRun
 from model_trainer.worker.manifests import append_revision
 from model_trainer.worker.outcomes import faults_at
 from model_trainer.worker.parts import WorkerParts
-from model_trainer.worker.supervise import Job, JobResult
 from model_trainer.worker.trained import TrainedModel, load_trained
 
 log = get_logger(__name__)

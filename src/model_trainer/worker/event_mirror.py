@@ -31,8 +31,8 @@ class EventMirror:
         self._path = path
         self._last_seq: int | None = None
 
-    def catch_up(self, store: EventSource, run_id: str) -> None:
-        """Appends all events that are not in the file yet. A store that is away, or a disk that is full, is tried again
+    def catch_up(self, store: EventSource, run_id: str) -> bool:
+        """Appends all events that are not in the file yet; whether they are all there now. A store that is away, or a disk that is full, is tried again
         next time, behind the last line that is whole."""
         try:
             if self._last_seq is None:
@@ -43,6 +43,8 @@ class EventMirror:
         except (AppError, OSError) as error:
             self._last_seq = None
             log.warning("event_mirror_waits", run_id=run_id, detail=str(error))
+            return False
+        return True
 
     def _append(self, events: tuple[StoredEvent, ...]) -> None:
         with self._path.open("a", encoding="utf-8") as file:

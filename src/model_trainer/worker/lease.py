@@ -12,8 +12,8 @@ from collections.abc import Callable
 from types import TracebackType
 
 from model_trainer.core.contracts.events import Event, JobProgress, MetricsProgress
-from model_trainer.core.contracts.run import Lease, Phase, Progress, RunUpdate
-from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.core.contracts.run import Flags, LastCheckpoint, Lease, Phase, Progress, RunUpdate
+from model_trainer.core.errors import AppError, AskedToStop, ErrorCode
 from model_trainer.core.logging import get_logger
 from model_trainer.core.ports.runs import RunStore
 from model_trainer.worker.event_mirror import EventMirror
@@ -32,8 +32,16 @@ PROGRESS_SECONDS = 10.0
 """A progress event is worth a place in the stream after half a per cent or ten seconds."""
 
 
-class Cancelled(Exception):
+class Cancelled(AskedToStop):
     """Somebody asked for the run to end."""
+
+
+class Paused(AskedToStop):
+    """Somebody asked for the run to stand still."""
+
+
+class HandedOver(AskedToStop):
+    """This worker must go; another one goes on with the run."""
 
 
 def leave_at_once() -> None:  # pragma: no cover - ends the process that would measure it
@@ -87,8 +95,12 @@ class HeldRun:
         self._metrics: dict[str, float] = {}
         self._told_progress = Progress()
         self._told_at = 0.0
+        self._checkpoint: LastCheckpoint | None = None
+        self._told_checkpoint: LastCheckpoint | None = None
         self._cancel = threading.Event()
+        self._pause = threading.Event()
         self._lost = threading.Event()
+        self._must_hand_over = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease-{lease.run_id}", daemon=True)
 
@@ -108,7 +120,7 @@ class HeldRun:
         self._thread.join()
 
     def enter_phase(self, phase: Phase, message: str) -> None:
-        """Says what begins now; also a point at which a cancelled job ends."""
+        """Says what begins now; also a point at which a job ends that was asked to."""
         self.check()
         with self._lock:
             self._slowest_step = 0.0
@@ -125,7 +137,7 @@ class HeldRun:
             self._last_sign, self._progress = now, progress
 
     def report(self, fraction: float, message: str) -> None:
-        """Progress of a phase without steps; ends a cancelled job."""
+        """Progress of a phase without steps; ends a job that was asked to."""
         self.check()
         with self._lock:
             self._message = message
@@ -135,6 +147,11 @@ class HeldRun:
         """The latest metrics, merged into those known."""
         with self._lock:
             self._metrics |= metrics
+
+    def set_checkpoint(self, checkpoint: LastCheckpoint) -> None:
+        """The newest checkpoint; the record names it after the next heartbeat."""
+        with self._lock:
+            self._checkpoint = checkpoint
 
     def emit(self, event: Event) -> None:
         """News for the run's stream, in order. When the store has been away for long, series rows give way first."""
@@ -148,6 +165,23 @@ class HeldRun:
         return self._cancel.is_set()
 
     @property
+    def is_paused(self) -> bool:
+        """Whether somebody asked for the run to stand still."""
+        return self._pause.is_set()
+
+    @property
+    def must_hand_over(self) -> bool:
+        """Whether this worker was told to go."""
+        return self._must_hand_over
+
+    def hand_over(self) -> None:
+        """Says that this worker must go.
+
+        Called from a signal handler, in the middle of whatever the main thread does: takes no lock, not even an Event's.
+        """
+        self._must_hand_over = True
+
+    @property
     def is_lost(self) -> bool:
         """Whether another owner has the run."""
         return self._lost.is_set()
@@ -157,12 +191,17 @@ class HeldRun:
         self._last_sign = time.monotonic()
 
     def check(self) -> None:
-        """Raises Cancelled or LEASE_LOST when the job should not go on; asking is a sign of life."""
+        """Raises LEASE_LOST, Cancelled, HandedOver or Paused, in this order, when the job should not go on; asking is a
+        sign of life."""
         self.sign()
         if self._lost.is_set():
             raise AppError(ErrorCode.LEASE_LOST, "Another worker owns this run now; this one stops.")
         if self._cancel.is_set():
             raise Cancelled
+        if self._must_hand_over:
+            raise HandedOver
+        if self._pause.is_set():
+            raise Paused
 
     def remaining_events(self) -> tuple[Event, ...]:
         """What the thread had not sent yet; for the transaction that ends the run. Call after the with-block."""
@@ -208,23 +247,33 @@ class HeldRun:
                 next_beat = now + self._heartbeat_seconds
             elif not self._store_is_away:
                 self._look()
+        if not self._lost.is_set():
+            # The record shows the step and the checkpoint that the work came to before another worker reads it.
+            self._beat()
 
     def _look(self) -> None:
         try:
-            if self._store.flags(self.lease).cancel:
-                self._cancel.set()
+            self._heed(self._store.flags(self.lease))
         except AppError as error:
             self._went_wrong(error)
+
+    def _heed(self, flags: Flags) -> None:
+        if flags.cancel:
+            self._cancel.set()
+        if flags.pause:
+            self._pause.set()
 
     def _beat(self) -> None:
         with self._lock:
             self._tell_progress_when_due()
             events = tuple(self._events)
+            checkpoint = self._checkpoint
             update = RunUpdate(
                 phase=self._phase,
                 message=self._message,
                 progress=self._progress,
                 metrics=dict(self._metrics),
+                checkpoint=checkpoint if checkpoint != self._told_checkpoint else None,
                 quiet_ms=round(1000 * (time.monotonic() - self._last_sign)),
             )
         try:
@@ -235,9 +284,9 @@ class HeldRun:
         with self._lock:
             for _ in events:
                 self._events.popleft()
+        self._told_checkpoint = checkpoint
         self._store_is_away = False
-        if flags.cancel:
-            self._cancel.set()
+        self._heed(flags)
         self._mirror.catch_up(self._store, self.run_id)
 
     def _hangs(self, now: float) -> bool:

@@ -9,7 +9,7 @@ from model_trainer.core.contracts.events import (
     MetricsConfig,
     MetricsProgress,
 )
-from model_trainer.core.contracts.run import Progress
+from model_trainer.core.contracts.run import LastCheckpoint, Progress
 from model_trainer.core.contracts.training import Recipe
 from model_trainer.core.logging import get_logger
 from model_trainer.engine.protocols import StopReason
@@ -42,11 +42,16 @@ class RunObserver:
         self.num_parameters = 0
 
     def stop_requested(self) -> StopReason | None:
-        """Cancelled, or another owner has the run. The engine asks during long saves too: asking is a sign of life."""
-        self._held.sign()
-        if self._held.is_lost:
+        """What HeldRun.check() would raise. The engine asks during long saves too: asking is a sign of life."""
+        held = self._held
+        held.sign()
+        if held.is_lost:
             return StopReason.LEASE_LOST
-        return StopReason.CANCEL if self._held.is_cancelled else None
+        if held.is_cancelled:
+            return StopReason.CANCEL
+        if held.must_hand_over:
+            return StopReason.HAND_OVER
+        return StopReason.PAUSE if held.is_paused else None
 
     def configured(self, *, total_steps: int, num_parameters: int, tokens_per_step: int) -> None:
         """Says what the series that follow are of."""
@@ -82,7 +87,9 @@ class RunObserver:
         self._held.advance(progress)
 
     def logged(self, *, step: int, metrics: dict[str, float], timings: dict[str, float]) -> None:
-        """One row: to disk, to the record, to the stream."""
+        """One row: to disk, to the record, to the stream. The files of a lost run are its new owner's to write."""
+        if self._held.is_lost:
+            return
         if not self._series_begun:
             self._begin_series(0)
         self._series.append(step=step, metrics=metrics, timings=timings)
@@ -96,13 +103,19 @@ class RunObserver:
         else:
             log.info("step_logged", step=step, loss=metrics["loss"])
 
+    def rows_must_last(self) -> None:
+        """Forces the rows to disk: a checkpoint whose rows a power cut took would resume with a hole in the series."""
+        self._series.sync()
+
     def checkpoint_saved(self, *, step: int, path: Path, num_bytes: int, metrics: dict[str, float]) -> None:
         """A checkpoint is complete on disk."""
+        shown = path.relative_to(self._folder).as_posix()
+        self._held.set_checkpoint(LastCheckpoint(step=step, path=shown, num_bytes=num_bytes))
         event = CheckpointSaved(
             job_id=self._held.run_id,
             user_id=self._held.user_id,
             step=step,
-            path=path.relative_to(self._folder).as_posix(),
+            path=shown,
             num_bytes=num_bytes,
             metrics=metrics,
         )

@@ -8,6 +8,8 @@ from model_trainer.core.contracts.run import Problem, ProblemFault
 from model_trainer.core.errors import AppError, ErrorCode, FailureClass
 from model_trainer.core.files import is_disk_full
 
+MOST_BACKOFF_SECONDS = 3600.0
+
 
 def as_app_error(error: Exception, *, fallback: ErrorCode) -> AppError:
     """`error` as one of ours; what nobody foresaw gets the job's own code and no details for strangers."""
@@ -22,7 +24,7 @@ def as_app_error(error: Exception, *, fallback: ErrorCode) -> AppError:
         )
         return AppError(ErrorCode.JOB_TIMEOUT, message)
     if is_disk_full(error):
-        return AppError(ErrorCode.DISK_FULL, "The disk is full. Free some space, then start the run again.")
+        return AppError(ErrorCode.DISK_FULL, "The disk is full. Free some space.")
     return AppError(fallback, "Something failed that should not have. The log of the run has the details.")
 
 
@@ -54,8 +56,9 @@ def problem_of(error: AppError, cause: Exception) -> Problem:
 
 
 def backoff_seconds(attempt: int, *, base: float, source: random.Random) -> float:
-    """Wait before the next try: doubles each time, with up to 20 % of jitter either way."""
-    return base * 2.0 ** max(0, attempt - 1) * source.uniform(0.8, 1.2)
+    """Wait before the next try: doubles each time up to an hour or so, with up to 20 % of jitter either way."""
+    doublings = min(max(0, attempt - 1), 60)  # more would not fit a float, sooner or later
+    return min(MOST_BACKOFF_SECONDS, base * 2.0**doublings) * source.uniform(0.8, 1.2)
 
 
 def _writable(text: str) -> str:

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from model_trainer.core.config import Settings
+from model_trainer.core.failpoints import Reached, pass_by
 from model_trainer.core.ports.runs import RunStore
-from model_trainer.core.ports.storage import ArtifactTree, CorpusRoot
+from model_trainer.core.ports.storage import ArtifactTree, CorpusRoot, RunLocks
 from model_trainer.registry import Registry
 
 
@@ -17,4 +18,6 @@ class WorkerParts:
     runs: RunStore
     artifacts: ArtifactTree
     corpora: CorpusRoot
+    locks: RunLocks
     worker_id: str
+    reached: Reached = pass_by

@@ -3,12 +3,14 @@
 What is a function of spec, data and seed goes to the first, what a clock had a say in to the second.
 """
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ConfigDict, ValidationError
 
 from model_trainer.core.contracts.base import Contract, JsonObject, dump_json
-from model_trainer.core.files import append_line, write_atomically
+from model_trainer.core.files import append_line, fsync_folder, write_atomically
 
 METRICS_FILE = "metrics.jsonl"
 TIMINGS_FILE = "timings.jsonl"
@@ -22,7 +24,9 @@ class _Row(Contract):
 class RunSeries:
     """Appends rows; a run that starts again from a checkpoint drops the rows that it will write again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, fsync: Callable[[int], None] = os.fsync) -> None:
+        """Nothing is written yet; `fsync` forces an open file to disk."""
+        self._fsync = fsync
         self._metrics = folder / METRICS_FILE
         self._timings = folder / TIMINGS_FILE
 
@@ -36,6 +40,14 @@ class RunSeries:
         """One row in each file."""
         _append(self._metrics, step, metrics)
         _append(self._timings, step, timings)
+
+    def sync(self) -> None:
+        """Forces the rows to disk, so that they survive a power cut."""
+        for path in (self._metrics, self._timings):
+            if path.exists():
+                with path.open("rb+") as file:
+                    self._fsync(file.fileno())
+        fsync_folder(self._metrics.parent)
 
 
 def _append(path: Path, step: int, values: dict[str, float]) -> None:

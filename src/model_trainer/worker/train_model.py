@@ -1,8 +1,9 @@
 """The job that turns a corpus and a tokenizer into a trained, evaluated, accounted model."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import assert_never
 
 from model_trainer.core.compute.machine import Machine
 from model_trainer.core.config import Settings
@@ -11,38 +12,39 @@ from model_trainer.core.contracts.corpus import CorpusDigest
 from model_trainer.core.contracts.evaluation import Evaluation
 from model_trainer.core.contracts.events import JobEvaluated, MetricsCompleted
 from model_trainer.core.contracts.run import Phase, RunRecord
+from model_trainer.core.contracts.tokenizer import TokenizerInfo
 from model_trainer.core.contracts.training import Recipe, TrainSpec
-from model_trainer.core.errors import AppError, ErrorCode
-from model_trainer.core.files import write_atomically
+from model_trainer.core.errors import AppError, ErrorCode, FailureClass
+from model_trainer.core.failpoints import Failpoint
 from model_trainer.core.logging import get_logger
 from model_trainer.core.ports.tokenizers import Tokenizer
 from model_trainer.engine.data.token_blocks import pack
 from model_trainer.engine.data.token_splits import TokenSplits
-from model_trainer.engine.devices import probe_machine, select_device, set_threads
+from model_trainer.engine.devices import probe_machine, select_device
 from model_trainer.engine.evaluation.evaluate import EvaluationSubject, evaluate, write_result
 from model_trainer.engine.protocols import FitResult, LanguageModel, StopReason
-from model_trainer.engine.tasks.language_modelling import LanguageModellingTask
-from model_trainer.engine.training.seed import seed_everything
-from model_trainer.engine.training.trainer import fit
+from model_trainer.engine.training.checkpoint import Commit, commit_whole
 from model_trainer.models.family import Family
+from model_trainer.models.inheritance import check_inherited, inherit_sizes
+from model_trainer.models.recipe_file import RECIPE_FILE, read_recipe, write_recipe
 from model_trainer.models.requirements import check_fits, check_memory
 from model_trainer.worker.account import ArtifactAccount
 from model_trainer.worker.baselines import Baseline, find_baseline
 from model_trainer.worker.corpora import CORPUS_FIELD, scan_split
-from model_trainer.worker.lease import Cancelled, HeldRun
-from model_trainer.worker.observer import RunObserver
-from model_trainer.worker.outcomes import faults_at
+from model_trainer.worker.fitting import Fitted, Fitting
+from model_trainer.worker.job import Job, JobResult
+from model_trainer.worker.lease import Cancelled, HandedOver, HeldRun, Paused
+from model_trainer.worker.outcomes import as_app_error, faults_at
+from model_trainer.worker.parents import parent_recipe
 from model_trainer.worker.parts import WorkerParts
-from model_trainer.worker.series import RunSeries
-from model_trainer.worker.supervise import Job, JobResult
-from model_trainer.worker.trained import RECIPE_FILE, TOKENIZER_FILES, load_tokenizer, read_recipe
+from model_trainer.worker.trained import TOKENIZER_FILES, load_tokenizer
 
 log = get_logger(__name__)
 
 
-def train_model_job(parts: WorkerParts) -> Job:
-    """Trains the model a record describes."""
-    return _TrainModel(parts).job()
+def train_model_job(parts: WorkerParts, *, commit: Commit = commit_whole) -> Job:
+    """Trains the model a record describes; `commit` is how its checkpoints come to stand under their names."""
+    return _TrainModel(parts, commit).job()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,9 @@ class _Prepared:
 
 
 class _TrainModel:
-    def __init__(self, parts: WorkerParts) -> None:
+    def __init__(self, parts: WorkerParts, commit: Commit) -> None:
         self._parts = parts
+        self._commit = commit
         self._account: ArtifactAccount | None = None
 
     def job(self) -> Job:
@@ -73,30 +76,33 @@ class _TrainModel:
         spec = self._parts.registry.parse_train_spec(dump_json(record.spec))
         account = ArtifactAccount(kind="models", record=record, seed=spec.seed, folder=self._folder(record))
         self._account = account
+        try:
+            return self._trained(held, record, spec=spec, account=account)
+        except Exception as error:
+            log.info("training_left", detail=type(error).__name__)
+            if _is_given_up(error):  # while the folder is still this worker's
+                account.seal_meanwhile(record, self._parts.artifacts)
+            raise
+
+    def _trained(
+        self, held: HeldRun, record: RunRecord, *, spec: TrainSpec, account: ArtifactAccount
+    ) -> JobResult:
+        reached = self._parts.reached
         prepared = self._prepare(held, record, spec=spec, account=account)
-        model, fitted = self._train(held, prepared, account)
+        fitted = self._train(held, record, prepared=prepared, account=account)
+        prepared = replace(prepared, recipe=fitted.recipe)
         held.check()
-        self._save(model, prepared, account)
+        self._save(fitted.model, prepared, account)
+        reached(Failpoint.FINISH_WEIGHTS_SAVED)
         held.check()
-        evaluation = self._evaluate(held, record, model, prepared=prepared, account=account)
+        evaluation = self._evaluate(held, record, fitted.model, prepared=prepared, account=account)
+        reached(Failpoint.FINISH_EVALUATED)
         held.enter_phase(Phase.FINALIZING, "Accounting for every file")
-        result = _result(fitted, evaluation)
+        result = _result(fitted.result, evaluation)
         account.metrics = result
         account.seal_done(record, self._parts.artifacts)
-        metrics = evaluation.metrics
-        return JobResult(
-            message=(
-                f"Validation loss {metrics.loss:.4f}, perplexity {metrics.perplexity:.2f}, "
-                f"{metrics.bits_per_byte:.4f} bits per byte."
-            ),
-            metrics={
-                "validation_loss": metrics.loss,
-                "validation_perplexity": metrics.perplexity,
-                "validation_bits_per_byte": metrics.bits_per_byte,
-                "validation_accuracy": metrics.accuracy,
-            },
-            result=result,
-        )
+        reached(Failpoint.FINISH_SEALED)
+        return _job_result(evaluation, result)
 
     def _prepare(
         self, held: HeldRun, record: RunRecord, *, spec: TrainSpec, account: ArtifactAccount
@@ -108,9 +114,7 @@ class _TrainModel:
         with account.timed("validate"):
             kind, tokenizer = load_tokenizer(parts, spec.tokenizer_id)
             check_fits(family, kind)
-            recipe = _recipe(
-                account.folder, family, spec, machine=machine, vocab_size=tokenizer.inspect().vocab_size
-            )
+            recipe = self._recipe(account.folder, family, spec, machine=machine, info=tokenizer.inspect())
             check_memory(family.estimate(recipe), recipe, machine)
             # Now, not when it is needed: a run that cannot be compared with must not cost a finished training.
             baseline = find_baseline(parts, record, asked=spec.compare_to_run_id)
@@ -142,53 +146,31 @@ class _TrainModel:
         )
 
     def _train(
-        self, held: HeldRun, prepared: _Prepared, account: ArtifactAccount
-    ) -> tuple[LanguageModel, FitResult]:
-        held.enter_phase(Phase.TRAINING, f"Training {prepared.recipe.model_family}")
-        recipe = prepared.recipe
-        set_threads(recipe.cpu_threads)
-        seed_everything(recipe.seed)
-        model = prepared.family.backend().build(recipe)
-        device = select_device(recipe.device)
-        splits = prepared.splits
-        observer = RunObserver(
+        self, held: HeldRun, record: RunRecord, *, prepared: _Prepared, account: ArtifactAccount
+    ) -> Fitted:
+        fitting = Fitting(
+            self._parts,
             held=held,
-            series=RunSeries(account.folder),
-            folder=account.folder,
-            recipe=recipe,
-            train_tokens=splits.train.facts.num_tokens,
-            validation_tokens=splits.validation.facts.num_tokens,
+            record=record,
+            account=account,
+            spec=prepared.spec,
+            family=prepared.family,
+            splits=prepared.splits,
+            commit=self._commit,
         )
-        with (
-            account.timed("train"),
-            LanguageModellingTask(
-                train=splits.train,
-                validation=splits.validation,
-                recipe=recipe,
-                device=device,
-                on_evaluation=lambda _share: held.check(),
-            ) as task,
-        ):
-            fitted = fit(
-                model=model,
-                task=task,
-                recipe=recipe,
-                device=device,
-                checkpoints=account.folder / "checkpoints",
-                observer=observer,
-            )
-        _stop_if_asked(fitted)
+        fitted = fitting.fit(prepared.recipe)
+        _stop_if_asked(fitted.result)
         held.emit(
             MetricsCompleted(
                 job_id=held.run_id,
                 user_id=held.user_id,
-                step=fitted.steps,
-                metrics=fitted.last_metrics,
-                early_stopped=fitted.early_stopped,
-                best_step=fitted.best_step,
+                step=fitted.result.steps,
+                metrics=fitted.result.last_metrics,
+                early_stopped=fitted.result.early_stopped,
+                best_step=fitted.result.best_step,
             )
         )
-        return model, fitted
+        return fitted
 
     def _save(self, model: LanguageModel, prepared: _Prepared, account: ArtifactAccount) -> None:
         """Weights, configuration, tokenizer and recipe: what loads the model again, here or in transformers."""
@@ -244,22 +226,27 @@ class _TrainModel:
         )
         return evaluation
 
+    def _recipe(
+        self, folder: Path, family: Family, spec: TrainSpec, *, machine: Machine, info: TokenizerInfo
+    ) -> Recipe:
+        """What `auto` became, decided once: a second attempt, perhaps on another machine, keeps the first one's choices,
+        or its checkpoints would be of another training. Only a device that is missing here is chosen anew."""
+        if (folder / RECIPE_FILE).exists():
+            known = read_recipe(folder)
+            if known.device == "cpu" or machine.has_cuda:
+                return known
+        parent = parent_recipe(self._parts, spec, tokenizer_sha256=info.sha256)
+        complete = spec if parent is None else inherit_sizes(spec, parent)
+        recipe = family.resolve(complete, machine, vocab_size=info.vocab_size)
+        if parent is not None:
+            check_inherited(spec, recipe, parent)
+        write_recipe(folder, recipe)
+        return recipe
+
     def _ended(self, record: RunRecord) -> None:
         if self._account is not None:
             self._account.seal_as_recorded(record, self._parts.artifacts)
-
-
-def _recipe(folder: Path, family: Family, spec: TrainSpec, *, machine: Machine, vocab_size: int) -> Recipe:
-    """What `auto` became, decided once: a second attempt, perhaps on another machine, keeps the first one's choices, or
-    its checkpoints would be of another training. Only a device that is missing here is chosen anew."""
-    path = folder / RECIPE_FILE
-    if path.exists():
-        known = read_recipe(folder)
-        if known.device == "cpu" or machine.has_cuda:
-            return known
-    recipe = family.resolve(spec, machine, vocab_size=vocab_size)
-    write_atomically(path, (recipe.model_dump_json(indent=2) + "\n").encode())
-    return recipe
+            self._parts.reached(Failpoint.FINISH_RESEALED)
 
 
 def with_thread_limit(machine: Machine, settings: Settings) -> Machine:
@@ -269,10 +256,45 @@ def with_thread_limit(machine: Machine, settings: Settings) -> Machine:
 
 
 def _stop_if_asked(fitted: FitResult) -> None:
-    if fitted.stopped is StopReason.CANCEL:
-        raise Cancelled
-    if fitted.stopped is StopReason.LEASE_LOST:
-        raise AppError(ErrorCode.LEASE_LOST, "Another worker owns this run now; this one stops.")
+    match fitted.stopped:
+        case None:
+            return
+        case StopReason.CANCEL:
+            raise Cancelled
+        case StopReason.PAUSE:
+            raise Paused
+        case StopReason.HAND_OVER:
+            raise HandedOver
+        case StopReason.LEASE_LOST:
+            raise AppError(ErrorCode.LEASE_LOST, "Another worker owns this run now; this one stops.")
+        case _:
+            assert_never(fitted.stopped)
+
+
+def _is_given_up(error: Exception) -> bool:
+    """Whether the run goes on later, so that its account must be true until then. A lost lease is no such case: the
+    folder is another worker's."""
+    if isinstance(error, Paused | HandedOver):
+        return True
+    known = as_app_error(error, fallback=ErrorCode.MODEL_TRAIN_FAILED)
+    return known.failure_class is FailureClass.TRANSIENT and known.code is not ErrorCode.LEASE_LOST
+
+
+def _job_result(evaluation: Evaluation, result: JsonObject) -> JobResult:
+    metrics = evaluation.metrics
+    return JobResult(
+        message=(
+            f"Validation loss {metrics.loss:.4f}, perplexity {metrics.perplexity:.2f}, "
+            f"{metrics.bits_per_byte:.4f} bits per byte."
+        ),
+        metrics={
+            "validation_loss": metrics.loss,
+            "validation_perplexity": metrics.perplexity,
+            "validation_bits_per_byte": metrics.bits_per_byte,
+            "validation_accuracy": metrics.accuracy,
+        },
+        result=result,
+    )
 
 
 def _result(fitted: FitResult, evaluation: Evaluation) -> JsonObject:

@@ -16,9 +16,9 @@ from model_trainer.engine.data.corpus import texts
 from model_trainer.tokenizers.stats import measure
 from model_trainer.worker.account import ArtifactAccount
 from model_trainer.worker.corpora import scan_split
+from model_trainer.worker.job import Job, JobResult
 from model_trainer.worker.lease import HeldRun
 from model_trainer.worker.parts import WorkerParts
-from model_trainer.worker.supervise import Job, JobResult
 
 log = get_logger(__name__)
 

@@ -3,17 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from model_trainer.core.contracts.base import dump_json
 from model_trainer.core.contracts.run import RunKind, RunRecord, RunStatus
 from model_trainer.core.contracts.training import Recipe, TrainSpec
 from model_trainer.core.errors import AppError, ErrorCode, FieldFault
 from model_trainer.core.ports.tokenizers import Tokenizer
 from model_trainer.engine.protocols import LanguageModel
+from model_trainer.models.recipe_file import read_recipe
 from model_trainer.worker.parts import WorkerParts
 
-RECIPE_FILE = "recipe.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
 
 
@@ -59,18 +57,6 @@ def load_trained(parts: WorkerParts, run_id: str) -> TrainedModel:
     return TrainedModel(
         record=record, spec=spec, recipe=recipe, tokenizer=tokenizer, model=model, folder=folder
     )
-
-
-def read_recipe(folder: Path) -> Recipe:
-    """recipe.json of a model; raises ARTIFACT_CORRUPT."""
-    path = folder / RECIPE_FILE
-    try:
-        return Recipe.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise AppError(
-            ErrorCode.ARTIFACT_CORRUPT,
-            "The model's recipe.json is missing or damaged. Train the model again.",
-        ) from error
 
 
 def _no_tokenizer(tokenizer_id: str) -> AppError:

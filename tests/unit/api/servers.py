@@ -6,12 +6,22 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import uvicorn
 
 from model_trainer.api.main import create_app
 from model_trainer.api.serve import serve
-from tests.unit.api.service import Service
+from model_trainer.container import Container
+
+
+class HasContainer(Protocol):
+    """Whatever is to be served."""
+
+    @property
+    def container(self) -> Container:
+        """Its parts."""
+        ...
 
 
 def free_port() -> int:
@@ -55,7 +65,7 @@ class Running:
 
 
 @contextmanager
-def hypercorn(service: Service) -> Iterator[Running]:
+def hypercorn(service: HasContainer) -> Iterator[Running]:
     """The API as it is served in production."""
     port, ready = free_port(), threading.Event()
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
@@ -82,7 +92,7 @@ def hypercorn(service: Service) -> Iterator[Running]:
 
 
 @contextmanager
-def uvicorn_server(service: Service) -> Iterator[int]:
+def uvicorn_server(service: HasContainer) -> Iterator[int]:
     """The same app on the other server."""
     port = free_port()
     config = uvicorn.Config(

@@ -16,10 +16,11 @@ from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.contracts.run import Lease, Outcome, RunStatus, RunUpdate, Worker
 from model_trainer.core.contracts.training import CheckpointSpec, MemoryEstimate, Recipe, TrainSpec
 from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.core.failpoints import pass_by
 from model_trainer.engine.protocols import LanguageModelBackend
 from model_trainer.infra.persistence.memory import MemoryRunSignal, MemoryRunStore, MemoryWorkerRegistry
 from model_trainer.infra.queue.memory import MemoryJobQueue
-from model_trainer.infra.storage.memory import MemoryArtifactTree, MemoryCorpusRoot
+from model_trainer.infra.storage.memory import MemoryArtifactTree, MemoryCorpusRoot, MemoryRunLocks
 from model_trainer.models.family import Family
 from model_trainer.orchestrators.evaluations import EvaluationOrchestrator
 from model_trainer.orchestrators.tokenizers import TokenizerOrchestrator
@@ -153,15 +154,21 @@ class Service:
             queue=self.queue,
             artifacts=self.artifacts,
             corpora=self.corpora,
-            training=TrainingOrchestrator(runs=self.runs, queue_name=rq.queue_name),
-            tokenizers=TokenizerOrchestrator(runs=self.runs, queue_name=rq.short_queue_name),
-            evaluations=EvaluationOrchestrator(runs=self.runs, queue_name=rq.short_queue_name),
+            locks=MemoryRunLocks(),
+            reached=pass_by,
+            training=TrainingOrchestrator(runs=self.runs, artifacts=self.artifacts, queue_name=rq.queue_name),
+            tokenizers=TokenizerOrchestrator(
+                runs=self.runs, artifacts=self.artifacts, queue_name=rq.short_queue_name
+            ),
+            evaluations=EvaluationOrchestrator(
+                runs=self.runs, artifacts=self.artifacts, queue_name=rq.short_queue_name
+            ),
         )
 
     def claim(self, run_id: str) -> Lease:
         """Starts a run, as a worker would."""
         record = self.runs.get(run_id)
-        lease = self.runs.claim(run_id, epoch=record.epoch, owner="w1", lease_seconds=60)
+        lease = self.runs.claim(run_id, epoch=record.epoch, owner="w1", host="h1", lease_seconds=60)
         assert lease is not None
         return lease
 

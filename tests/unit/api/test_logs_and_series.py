@@ -1,6 +1,7 @@
 """A run's log from its end, and its series joined from two files."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -163,3 +164,26 @@ def test_a_long_series_leaves_in_pieces(tmp_path: Path) -> None:
 
 def test_only_a_training_has_a_series(client: TestClient, service: Service) -> None:
     assert client.get(f"/runs/{tokenizer(client, service)}/metrics").status_code == 404
+
+
+def bytes_read() -> int:
+    """What this process has read so far, by the kernel's count."""
+    counts = dict(line.split(": ") for line in Path("/proc/self/io").read_text(encoding="ascii").splitlines())
+    return int(counts["rchar"])
+
+
+@pytest.mark.parametrize("num_lines", [2, 10_000])
+def test_the_tail_of_a_huge_log_reads_only_the_tail(tmp_path: Path, num_lines: int) -> None:
+    path = tmp_path / "logs.jsonl"
+    path.touch()
+    os.truncate(path, 10 << 30)
+    with path.open("ab") as file:
+        file.write(b"\n" + b'{"n":1}\n{"n":2}\n{"n":3}\n')
+    before = bytes_read()
+
+    log = LogFile(path)
+    lines = log.lines_after(log.tail_offset(num_lines))
+
+    assert [line.content for line in lines][-2:] == [{"n": 2}, {"n": 3}]
+    assert len(lines) <= num_lines
+    assert bytes_read() - before < 16 << 20

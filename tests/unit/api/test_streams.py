@@ -8,7 +8,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from model_trainer.api.asgi import Message
-from model_trainer.api.streams import Look, Step, StreamResponse, Streams, last_event_id
+from model_trainer.api.streams import StreamResponse, Streams, last_event_id
+from model_trainer.api.watching import Look, Step
 from model_trainer.core.contracts.events import JobProgress, StoredEvent
 from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.contracts.run import Phase, Progress, RunStatus
@@ -120,16 +121,39 @@ def test_a_stream_of_an_unknown_run_is_a_problem_and_not_a_stream(client: TestCl
 
 
 class FlakyRuns(MemoryRunStore):
-    """A store that goes away behind the first event."""
+    """A store that goes away behind the first event, for a while or for ever."""
+
+    times_away = 3
+    code = ErrorCode.STORE_UNAVAILABLE
 
     def events_after(self, run_id: str, *, after: int, limit: int) -> tuple[StoredEvent, ...]:
-        if after > 0:
-            raise AppError(ErrorCode.STORE_UNAVAILABLE, "Redis is away.")
+        if after > 0 and self.times_away > 0:
+            self.times_away -= 1
+            raise AppError(self.code, "Redis is away.")
         return super().events_after(run_id, after=after, limit=1)
 
 
-def test_a_stream_whose_store_goes_away_ends_without_done(connect: Connect) -> None:
+class BrokenRuns(FlakyRuns):
+    """A store that refuses."""
+
+    code = ErrorCode.INTERNAL
+
+
+def test_a_stream_waits_for_a_store_that_is_away(connect: Connect) -> None:
     service = Service(run_store=FlakyRuns)
+    client = connect(service)
+    run_id = ended(client, service)
+
+    text = client.get(f"/runs/{run_id}/events", headers=SSE).text
+
+    assert [int(seq) for seq in fields(text, "id")] == list(
+        range(1, service.runs.get(run_id).last_event_seq + 1)
+    )
+    assert fields(text, "event")[-1] == "done"
+
+
+def test_a_stream_ends_without_done_when_the_store_refuses(connect: Connect) -> None:
+    service = Service(run_store=BrokenRuns)
     client = connect(service)
     run_id = ended(client, service)
 
@@ -212,6 +236,20 @@ def test_a_quiet_stream_pings() -> None:
     run(test)
 
 
+def test_quiet_streams_of_one_run_ping_each_for_itself() -> None:
+    async def test() -> None:
+        live = Live(poll_seconds=0.01, ping_seconds=0.05)
+        followers = [live.follow() for _ in range(2)]
+        for events in followers:
+            await anext(events)
+        first = asyncio.ensure_future(anext(followers[0]))
+        await asyncio.sleep(0.03)
+        second = asyncio.ensure_future(anext(followers[1]))
+        assert {await first, await second} == {b": ping\n\n"}
+
+    run(test)
+
+
 def test_streams_end_without_done_when_the_server_stops() -> None:
     async def test() -> None:
         live = Live(poll_seconds=60)
@@ -237,6 +275,44 @@ def test_there_are_only_so_many_streams() -> None:
         live.status = RunStatus.COMPLETED
         await answered(response)
         assert live.streams.num_open == 0
+
+    run(test)
+
+
+def test_all_who_wait_at_the_same_place_cost_one_look_and_a_watch_ends_with_its_last_follower() -> None:
+    async def test() -> None:
+        live = Live(poll_seconds=60)
+        looks: list[int] = []
+
+        def look(run_id: str, position: int) -> Look:
+            looks.append(position)
+            return live.look(run_id, position)
+
+        followers = [live.streams.follow(live.record.run_id, 0, look) for _ in range(50)]
+        for events in followers:
+            await anext(events)
+        coming = [asyncio.ensure_future(anext(events)) for events in followers]
+        await asyncio.sleep(0.1)
+        assert looks == [0]
+        live.steps.append(Step(7, "log", "{}"))
+        live.signal.announce(live.record.run_id)
+        assert set(await asyncio.gather(*coming)) == {b"event: log\ndata: {}\nid: 7\n\n"}
+        assert looks == [0, 0]
+
+        coming = [asyncio.ensure_future(anext(events)) for events in followers]
+        await asyncio.sleep(0.1)
+        assert looks == [0, 0, 7]
+        for each in coming[1:]:
+            each.cancel()
+        await asyncio.wait(coming[1:])
+        live.signal.announce(live.record.run_id)
+        await asyncio.sleep(0.1)
+        assert looks == [0, 0, 7, 7]
+        coming[0].cancel()
+        await asyncio.wait(coming[:1])
+        live.signal.announce(live.record.run_id)
+        await asyncio.sleep(0.1)
+        assert looks == [0, 0, 7, 7]
 
     run(test)
 

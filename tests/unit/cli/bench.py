@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from model_trainer.cli.main import call
 from model_trainer.cli.output import Output
@@ -13,6 +14,16 @@ from model_trainer.client import TrainerClient
 from model_trainer.core.config import Settings, load_settings
 from model_trainer.core.errors import AppError, ErrorCode
 from tests.unit.client.fake_api import FakeApi
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What became of one record on disk."""
+
+    run_id: str
+    fate: Literal["restored", "known", "skipped"]
+    status: str = "queued"
+    detail: str = ""
 
 
 @dataclass
@@ -54,6 +65,9 @@ class FakeDoors:
     server: Path | None = Path("/opt/valkey-server")
     stacks: list[FakeStack] = field(default_factory=list)
     stop_at_once: bool = True
+    rebuilt: list[Rebuilt] = field(default_factory=list)
+    rebuilt_with: list[Settings] = field(default_factory=list)
+    rebuild_fault: AppError | None = None
 
     def serve(self, settings: Settings, *, host: str, port: int) -> None:
         self.log.append(f"serve {host}:{port}")
@@ -63,6 +77,13 @@ class FakeDoors:
 
     def maintain(self, settings: Settings) -> None:
         self.log.append("maintain")
+
+    def rebuild(self, settings: Settings, *, adopt: bool) -> list[Rebuilt]:
+        self.log.append(f"rebuild {adopt}")
+        self.rebuilt_with.append(settings)
+        if self.rebuild_fault is not None:
+            raise self.rebuild_fault
+        return self.rebuilt
 
     def openapi(self) -> str:
         return self.document

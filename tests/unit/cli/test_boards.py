@@ -111,7 +111,14 @@ class _OnTerminal(Output):
             News(type="trainer.job.checkpoint_rejected.v1", path="c/1", why="torn"),
             "A checkpoint was passed over: c/1: torn",
         ),
-        (News(type="trainer.job.paused.v1", reason="disk_full"), "It is paused: disk_full."),
+        (
+            News(type="trainer.job.paused.v1", job_id="R"),
+            "It stands still and keeps its last checkpoint. Let it go on: model-trainer run resume R",
+        ),
+        (
+            News(type="trainer.job.paused.v1", job_id="R", reason="disk_full"),
+            "It stands still (disk_full) and goes on by itself when it can. At once: model-trainer run resume R",
+        ),
         (News(type="trainer.job.cancelled.v1"), "It was cancelled."),
         (
             News(type="trainer.job.failed.v1", error_code="DIVERGED", message="NaN."),

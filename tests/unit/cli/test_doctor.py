@@ -7,6 +7,8 @@ import pytest
 
 from model_trainer.cli import doctor
 from model_trainer.cli.doctor import Finding
+from model_trainer.core.compute.machine import hostname
+from model_trainer.core.config import load_settings
 from model_trainer.core.errors import AppError, ErrorCode
 from tests.unit.cli.bench import Bench
 
@@ -64,6 +66,42 @@ def test_too_little_disk_is_missing(
     monkeypatch.setenv("APP__MIN_FREE_DISK_BYTES", str(1 << 60))
     monkeypatch.setenv("APP__ARTIFACTS_ROOT", "not/there/yet")
     assert findings(bench, capsys)["disk"]["state"] == "missing"
+
+
+def test_this_machine_has_a_name_of_its_own_or_the_one_it_was_given(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hostname() in findings(bench, capsys)["host id"]["found"]
+    monkeypatch.setenv("APP__HOST_ID", "lab-7")
+    assert "lab-7" in findings(bench, capsys)["host id"]["found"]
+
+
+def test_locks_are_tried_where_the_runs_will_be(
+    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = findings(bench, capsys)["run locks"]
+    assert (found["state"], found["found"]) == ("ok", "flock works under runs")
+    assert list(tmp_path.iterdir()) == []
+    assert doctor.locks_exclude(tmp_path)
+    assert not doctor.locks_exclude(tmp_path, lock=lambda _descriptor: None)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "state", "part"),
+    [
+        (PermissionError(13, "Permission denied"), "missing", "Permission denied"),
+        (ModuleNotFoundError("fcntl"), "note", "the lease alone"),
+        (None, "missing", "keep nobody out"),
+    ],
+)
+def test_locks_that_do_not_work_are_told(trouble: Exception | None, state: str, part: str) -> None:
+    def exclude(_folder: Path) -> bool:
+        if trouble is not None:
+            raise trouble
+        return False
+
+    found = doctor.look_at_locks(load_settings(env_file=None), exclude=exclude)
+    assert (found.state, part in found.found) == (state, True)
 
 
 def test_an_old_python_is_missing() -> None:

@@ -32,6 +32,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
         "serve",
         "worker",
         "maintenance",
+        "rebuild",
         "demo",
         "doctor",
         "openapi",

@@ -131,6 +131,16 @@ def test_an_address_is_found_from_this_machine(host: str, url: str) -> None:
     assert Address(host=host, port=1).url == url
 
 
+def test_workers_have_longer_to_go_than_their_jobs_have_to_save(
+    bench: Bench, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APP__STOP_GRACE_SECONDS", "100")
+    bench.api.on("GET", "/healthz", {}).on("GET", "/readyz", READY)
+    assert bench.run("up", "--port", str(port)) == 0
+    graces = {process.name: process.grace_seconds for process in bench.doors.stacks[0].processes}
+    assert graces == {"api": 60.0, "worker": 115.0, "worker-short": 115.0, "maintenance": 60.0}
+
+
 def test_output_can_go_into_files() -> None:
     processes = stack_processes(
         Address("127.0.0.1", 1), is_api_up=lambda: True, env_file=None, log_folder=Path("logs")

@@ -1,6 +1,7 @@
 """Runs that ended without their worker are brought to their end on disk."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,10 @@ from structlog.testing import capture_logs
 from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.contracts.run import NewRun, RunKind, RunStatus
 from model_trainer.core.errors import ErrorCode
+from model_trainer.infra.storage.memory import MemoryHeldLock, MemoryRunLocks
 from model_trainer.maintenance.accounts import AccountCloser
+from model_trainer.maintenance.asking import PatientAsker
+from model_trainer.maintenance.records import RecordKeeper
 from model_trainer.worker.manifests import read_manifest, verify
 from tests.unit.worker.bench import Bench
 
@@ -35,7 +39,8 @@ def _lost(bench: Bench, *, kind: RunKind = RunKind.TRAIN, parent: str | None = N
     bench.store.submit(run, idempotency=None)
     while bench.store.get(run.run_id).status is not RunStatus.FAILED:
         epoch = bench.store.get(run.run_id).epoch
-        assert bench.store.claim(run.run_id, epoch=epoch, owner="w", lease_seconds=1) is not None
+        lease = bench.store.claim(run.run_id, epoch=epoch, owner="w", host="h", lease_seconds=1)
+        assert lease is not None
         bench.now += 3600.0
         assert run.run_id in bench.store.reap()
     return run.run_id
@@ -45,8 +50,19 @@ def _folder(bench: Bench, run_id: str) -> Path:
     return bench.parts.artifacts.create("models", run_id)
 
 
-def _close(bench: Bench, *run_ids: str) -> None:
-    AccountCloser(runs=bench.store, artifacts=bench.parts.artifacts)(run_ids)
+def _closer(bench: Bench) -> AccountCloser:
+    keep = RecordKeeper(runs=bench.store, artifacts=bench.parts.artifacts)
+    return AccountCloser(
+        runs=bench.store,
+        artifacts=bench.parts.artifacts,
+        locks=bench.parts.locks,
+        keep=keep,
+        asker=PatientAsker(),
+    )
+
+
+def _close(bench: Bench, run_id: str) -> None:
+    assert _closer(bench).close(run_id)
 
 
 def test_a_run_that_was_given_up_gets_its_manifest_and_its_last_events(bench: Bench) -> None:
@@ -116,19 +132,93 @@ def test_a_run_that_is_queued_again_is_left_alone(bench: Bench) -> None:
 
 
 def test_one_account_that_cannot_be_closed_does_not_stop_the_others(bench: Bench) -> None:
-    run_id = _lost(bench)
-    _folder(bench, run_id)
+    bad, good = sorted((_lost(bench), _lost(bench)))
+    (_folder(bench, bad) / "manifest.json").mkdir()
+    _folder(bench, good)
     with capture_logs() as lines:
-        _close(bench, new_ulid(), run_id)
-    assert [line["event"] for line in lines] == ["account_not_closed", "account_closed"]
+        _closer(bench).close_due()
+    assert [(line["event"], line["run_id"]) for line in lines] == [
+        ("account_not_closed", bad),
+        ("account_closed", good),
+    ]
 
 
 def test_a_run_is_asked_for_until_its_account_is_closed(bench: Bench) -> None:
     run_id = _lost(bench)
     folder = _folder(bench, run_id)
     (folder / "manifest.json").mkdir()
-    _close(bench, run_id)
-    assert run_id in bench.store.unaccounted(10)
+    _closer(bench).close_due()
+    assert bench.store.unaccounted(10) == (run_id,)
     (folder / "manifest.json").rmdir()
+    _closer(bench).close_due()
+    assert bench.store.unaccounted(10) == ()
+
+
+def test_a_run_that_the_store_has_lost_is_not_asked_for_again(bench: Bench) -> None:
+    run_id = new_ulid()
+    assert _closer(bench).close(run_id)
+
+
+def test_a_store_that_is_away_closes_nothing(bench: Bench) -> None:
+    run_id = _lost(bench)
+    bench.store.gets_refused = 1
+    _closer(bench).close_due()
+    assert bench.store.unaccounted(10) == (run_id,)
+
+
+def test_what_the_dead_owner_was_writing_goes_and_nothing_else(bench: Bench) -> None:
+    run_id = _lost(bench)
+    folder = _folder(bench, run_id)
+    kept = [
+        folder / "metrics.jsonl",
+        folder / "checkpoints" / "step-3" / "model",
+        folder / "eval" / "E" / ".tmp-1",
+    ]
+    torn = [folder / ".tmp-1", folder / "checkpoints" / ".tmp-2" / "model"]
+    for path in kept + torn:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
     _close(bench, run_id)
-    assert run_id not in bench.store.unaccounted(10)
+    assert all(path.exists() for path in kept)
+    assert not torn[0].exists()
+    assert not torn[1].parent.exists()
+
+
+def test_the_end_is_in_the_kept_record_too(bench: Bench) -> None:
+    run_id = _lost(bench)
+    _close(bench, run_id)
+    assert [kept.record for kept in bench.parts.artifacts.kept_records()] == [bench.store.get(run_id)]
+
+
+def test_an_owner_that_still_works_is_waited_for(bench: Bench) -> None:
+    run_id = _lost(bench)
+    folder = _folder(bench, run_id)
+    lock = bench.parts.locks.take(run_id, epoch=bench.store.get(run_id).epoch)
+    assert lock is not None
+    _closer(bench).close_due()
+    assert bench.store.unaccounted(10) == (run_id,)
+    assert list(folder.iterdir()) == []
+    lock.release()
+    _closer(bench).close_due()
+    assert bench.store.unaccounted(10) == ()
+    assert read_manifest(folder).status == "failed"
+
+
+def test_the_lock_is_given_up_again(bench: Bench) -> None:
+    run_id = _lost(bench)
+    _close(bench, run_id)
+    assert bench.parts.locks.is_free(run_id)
+
+
+def test_a_run_that_is_resumed_before_its_lock_is_ours_is_left_alone(bench: Bench) -> None:
+    run_id = _lost(bench)
+    folder = _folder(bench, run_id)
+
+    class ResumedMeanwhile(MemoryRunLocks):
+        def take(self, run_id: str, *, epoch: int) -> MemoryHeldLock | None:
+            bench.store.resume(run_id)
+            return super().take(run_id, epoch=epoch)
+
+    bench.parts = replace(bench.parts, locks=ResumedMeanwhile())
+    _close(bench, run_id)
+    assert list(folder.iterdir()) == []

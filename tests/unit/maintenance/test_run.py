@@ -1,91 +1,98 @@
-"""The maintenance loop goes on until it is told to stop, whatever the store does."""
+"""The maintenance loops go on until they are told to stop, and do not hold one another up."""
 
 import threading
-from pathlib import Path
 
-from model_trainer.core.config.settings import CleanupSettings
-from model_trainer.core.errors import AppError, ErrorCode
-from model_trainer.maintenance.leftovers import LeftoverCleaner
-from model_trainer.maintenance.run import run_maintenance
+import pytest
+
+from model_trainer.maintenance.run import Chore, run_maintenance
+
+PATIENCE_SECONDS = 20.0
 
 
-class StopsAfter:
-    """A store that is away at first, and ends the loop at its last look."""
+class Counting:
+    """Counts its rounds; stops everything at the last one."""
 
-    def __init__(self, looks: int, stop: threading.Event) -> None:
-        self.looks = 0
-        self._last = looks
+    def __init__(self, stop: threading.Event, *, last: int = 0) -> None:
+        self.rounds = 0
         self._stop = stop
+        self._last = last
 
-    def reap(self) -> tuple[str, ...]:
-        self.looks += 1
-        if self.looks == self._last:
-            self._stop.set()
-        if self.looks == 1:
-            raise AppError(ErrorCode.STORE_UNAVAILABLE, "Redis does not answer.")
-        return ()
-
-    def unaccounted(self, limit: int) -> tuple[str, ...]:
-        return (f"R{self.looks}",)[:limit]
-
-
-class CountingCleaner(LeftoverCleaner):
-    """Counts rounds instead of removing anything."""
-
-    rounds = 0
-
-    def __init__(self) -> None:
-        policy = CleanupSettings(enabled=True, dry_run=True, grace_period_seconds=0)
-        super().__init__(roots=(), cache_folder=Path("no-such-folder"), policy=policy)
-
-    def clean(self) -> int:
+    def __call__(self) -> None:
         self.rounds += 1
-        return 0
+        if self.rounds == self._last:
+            self._stop.set()
 
 
-def nothing(_run_ids: tuple[str, ...]) -> None:
-    """Nobody wants to know."""
-
-
-def test_it_looks_often_and_cleans_seldom_and_survives_an_outage() -> None:
+def test_each_chore_has_its_own_rhythm() -> None:
     stop = threading.Event()
-    store, cleaner = StopsAfter(5, stop), CountingCleaner()
+    often, seldom = Counting(stop, last=5), Counting(stop)
 
-    run_maintenance(
-        store, cleaner, close_accounts=nothing, reap_every_seconds=0, clean_every_seconds=3600, stop=stop
-    )
+    run_maintenance(prompt=(Chore(seldom, 3600), Chore(often, 0)), patient=(), stop=stop)
 
-    assert store.looks == 5
-    assert cleaner.rounds == 1
+    assert often.rounds == 5
+    assert seldom.rounds == 1
 
 
-def test_ends_are_accounted_for_in_every_round_whatever_the_reaper_found() -> None:
+def test_a_chore_that_takes_long_does_not_delay_the_prompt_ones() -> None:
+    stop, many_rounds = threading.Event(), threading.Event()
+    often = Counting(stop)
+
+    def look() -> None:
+        often()
+        if often.rounds == 5:
+            many_rounds.set()
+
+    def hash_for_long() -> None:
+        assert many_rounds.wait(PATIENCE_SECONDS), "the prompt chores waited"
+        stop.set()
+
+    run_maintenance(prompt=(Chore(look, 0),), patient=(Chore(hash_for_long, 0),), stop=stop)
+
+    assert often.rounds >= 5
+
+
+def test_a_stop_waits_for_what_is_being_done() -> None:
     stop = threading.Event()
-    closed: list[tuple[str, ...]] = []
+    done: list[str] = []
 
-    run_maintenance(
-        StopsAfter(3, stop), CountingCleaner(), close_accounts=closed.append, reap_every_seconds=0, stop=stop
-    )
+    def close_account() -> None:
+        assert stop.wait(PATIENCE_SECONDS)
+        done.append("closed")
 
-    assert closed == [("R1",), ("R2",), ("R3",)]
+    run_maintenance(prompt=(Chore(Counting(stop, last=1), 0),), patient=(Chore(close_account, 0),), stop=stop)
+
+    assert done == ["closed"]
 
 
-def test_it_cleans_again_when_it_is_time() -> None:
+@pytest.mark.parametrize("fails", ["prompt", "patient"])
+def test_a_defect_in_either_thread_ends_both(fails: str) -> None:
+    def fail() -> None:
+        raise RuntimeError("a defect")
+
     stop = threading.Event()
-    store, cleaner = StopsAfter(3, stop), CountingCleaner()
+    chores = {"prompt": (Chore(Counting(stop), 3600),), "patient": (Chore(Counting(stop), 3600),)}
+    chores[fails] = (Chore(fail, 0),)
 
-    run_maintenance(
-        store, cleaner, close_accounts=nothing, reap_every_seconds=0, clean_every_seconds=0, stop=stop
-    )
+    with pytest.raises(RuntimeError, match="a defect"):
+        run_maintenance(prompt=chores["prompt"], patient=chores["patient"], stop=stop)
 
-    assert cleaner.rounds == 3
+    assert stop.is_set()
 
 
 def test_a_stop_before_the_start_does_nothing() -> None:
     stop = threading.Event()
     stop.set()
-    store = StopsAfter(9, stop)
+    chore = Counting(stop)
 
-    run_maintenance(store, CountingCleaner(), close_accounts=nothing, reap_every_seconds=3600, stop=stop)
+    run_maintenance(prompt=(Chore(chore, 0),), patient=(Chore(chore, 0),), stop=stop)
 
-    assert store.looks == 0
+    assert chore.rounds == 0
+
+
+def test_a_stop_between_two_chores_leaves_the_second_undone() -> None:
+    stop = threading.Event()
+    second = Counting(stop)
+
+    run_maintenance(prompt=(Chore(Counting(stop, last=1), 0), Chore(second, 0)), patient=(), stop=stop)
+
+    assert second.rounds == 0

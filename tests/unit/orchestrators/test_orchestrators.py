@@ -10,9 +10,12 @@ from model_trainer.core.contracts.run import IdempotencyKey, RunKind, RunQuery, 
 from model_trainer.core.contracts.tokenizer import TokenizerSpec
 from model_trainer.core.contracts.training import TrainSpec
 from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.core.failpoints import Failpoint
 from model_trainer.infra.persistence.memory import MemoryRunStore
 from model_trainer.infra.queue.memory import MemoryJobQueue
+from model_trainer.infra.storage.memory import MemoryArtifactTree
 from model_trainer.orchestrators.evaluations import EvaluationOrchestrator
+from model_trainer.orchestrators.resuming import check_same_spec
 from model_trainer.orchestrators.tokenizers import TokenizerOrchestrator
 from model_trainer.orchestrators.training import TrainingOrchestrator
 
@@ -35,9 +38,12 @@ class House:
     def __init__(self, store: type[MemoryRunStore] = MemoryRunStore) -> None:
         self.queue = MemoryJobQueue()
         self.runs = store(queue=self.queue, clock=time.time, announce=lambda _: None)
-        self.training = TrainingOrchestrator(runs=self.runs, queue_name="long")
-        self.tokenizers = TokenizerOrchestrator(runs=self.runs, queue_name="short")
-        self.evaluations = EvaluationOrchestrator(runs=self.runs, queue_name="short")
+        self.artifacts = MemoryArtifactTree()
+        self.training = TrainingOrchestrator(runs=self.runs, artifacts=self.artifacts, queue_name="long")
+        self.tokenizers = TokenizerOrchestrator(runs=self.runs, artifacts=self.artifacts, queue_name="short")
+        self.evaluations = EvaluationOrchestrator(
+            runs=self.runs, artifacts=self.artifacts, queue_name="short"
+        )
 
 
 def test_a_training_is_recorded_with_its_whole_spec_and_queued() -> None:
@@ -132,3 +138,40 @@ def test_lists_hold_one_kind_each_and_a_queued_run_can_be_cancelled() -> None:
         [tokenizer],
     )
     assert house.training.cancel(training).status is RunStatus.CANCELLED
+
+
+class FullDisk(MemoryArtifactTree):
+    """A disk that takes nothing."""
+
+    def keep_record(self, record: RunRecord) -> None:
+        raise AppError(ErrorCode.DISK_FULL, "The disk is full.")
+
+
+def test_every_order_leaves_its_record_on_disk_and_a_full_disk_fails_none() -> None:
+    for artifacts, kept in ((MemoryArtifactTree(), True), (FullDisk(), False)):
+        reached: list[Failpoint] = []
+        runs = MemoryRunStore(queue=MemoryJobQueue(), clock=time.time, announce=lambda _: None)
+        training = TrainingOrchestrator(
+            runs=runs, artifacts=artifacts, queue_name="long", reached=reached.append
+        )
+        run_id = training.start(TRAINING, request_id="r", idempotency=None).record.run_id
+        assert reached == [Failpoint.SUBMIT_KEPT]
+        for order, status in (
+            (training.pause, RunStatus.PAUSED),
+            (training.resume, RunStatus.QUEUED),
+            (training.cancel, RunStatus.CANCELLED),
+        ):
+            assert order(run_id).status is status
+            on_disk = [one.record.status for one in artifacts.kept_records() if one.record is not None]
+            assert on_disk == ([status] if kept else [])
+
+
+def test_a_run_whose_family_has_other_fields_was_ordered_with_another_spec() -> None:
+    house = House()
+    run_id = house.training.start(TRAINING, request_id="r", idempotency=None).record.run_id
+    house.training.pause(run_id)
+    damaged = house.runs.get(run_id).model_copy(update={"spec": {"model_family": 7}})
+
+    with pytest.raises(AppError) as refused:
+        check_same_spec(damaged, TRAINING)
+    assert refused.value.code is ErrorCode.CONFLICT

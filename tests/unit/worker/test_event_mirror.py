@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from model_trainer.core.contracts.events import StoredEvent
+from model_trainer.core.contracts.run import HandBack
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.worker.event_mirror import EventMirror
 from tests.unit.worker.bench import Bench
@@ -18,7 +19,7 @@ def test_the_file_follows_the_stream_without_gaps(bench: Bench, tmp_path: Path) 
     mirror = EventMirror(path)
     mirror.catch_up(bench.store, lease.run_id)
     assert _seqs(path) == [1, 2]
-    bench.store.release(lease, message="back")
+    bench.store.release(lease, HandBack(message="back"))
     mirror.catch_up(bench.store, lease.run_id)
     assert _seqs(path) == [1, 2, 3]
 

@@ -7,10 +7,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from model_trainer.core.contracts.events import JobResumed, MetricsProgress
-from model_trainer.core.contracts.run import Phase, Progress, RunStatus
+from model_trainer.core.contracts.run import HandBack, LastCheckpoint, Phase, Progress, RunStatus
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.worker.event_mirror import EventMirror
-from model_trainer.worker.lease import Cancelled, HeldRun
+from model_trainer.worker.lease import Cancelled, HandedOver, HeldRun, Paused
 from tests.unit.worker.bench import Bench, wait_until
 
 
@@ -101,7 +101,7 @@ def test_a_cancel_is_seen_with_a_heartbeat(bench: Bench, tmp_path: Path) -> None
 def test_a_stale_owner_is_told_to_stop(bench: Bench, tmp_path: Path, heartbeat_seconds: float) -> None:
     with _held(bench, tmp_path, heartbeat_seconds=heartbeat_seconds) as held:
         _after_a_heartbeat(bench, held)
-        bench.store.release(held.lease, message="taken away")
+        bench.store.release(held.lease, HandBack(message="taken away"))
         wait_until(lambda: held.is_lost)
         with pytest.raises(AppError) as caught:
             held.check()
@@ -189,3 +189,70 @@ def test_a_job_whose_lease_thread_breaks_does_not_go_on(bench: Bench, tmp_path: 
         with pytest.raises(AppError) as caught:
             held.check()
     assert caught.value.code is ErrorCode.LEASE_LOST
+
+
+@pytest.mark.parametrize("heartbeat_seconds", [0.0, 60.0])
+def test_a_pause_is_seen_with_a_heartbeat_and_between_two(
+    bench: Bench, tmp_path: Path, heartbeat_seconds: float
+) -> None:
+    with _held(bench, tmp_path, heartbeat_seconds=heartbeat_seconds) as held:
+        _after_a_heartbeat(bench, held)
+        bench.store.request_pause(held.run_id)
+        wait_until(lambda: held.is_paused)
+        with pytest.raises(Paused):
+            held.check()
+
+
+def test_the_lease_goes_before_a_cancel_a_cancel_before_a_hand_over_and_that_before_a_pause(
+    bench: Bench, tmp_path: Path
+) -> None:
+    with _held(bench, tmp_path) as held:
+        bench.store.request_pause(held.run_id)
+        wait_until(lambda: held.is_paused)
+        held.hand_over()
+        with pytest.raises(HandedOver):
+            held.check()
+        assert held.must_hand_over
+        bench.store.request_cancel(held.run_id)
+        wait_until(lambda: held.is_cancelled)
+        with pytest.raises(Cancelled):
+            held.check()
+        bench.store.release(held.lease, HandBack(message="taken away"))
+        wait_until(lambda: held.is_lost)
+        with pytest.raises(AppError):
+            held.check()
+
+
+def test_a_checkpoint_reaches_the_record_once_the_store_is_there(bench: Bench, tmp_path: Path) -> None:
+    first, second = (
+        LastCheckpoint(step=step, path=f"checkpoints/step-{step}", num_bytes=10) for step in (5, 9)
+    )
+    with _held(bench, tmp_path) as held:
+        held.set_checkpoint(first)
+        wait_until(lambda: bench.store.get(held.run_id).checkpoint == first)
+        bench.store.away = True
+        wait_until(lambda: bench.store.refused > 0)
+        held.set_checkpoint(second)
+        bench.store.away = False
+        wait_until(lambda: bench.store.get(held.run_id).checkpoint == second)
+
+
+def test_the_last_step_and_checkpoint_are_told_before_the_run_is_given_up(
+    bench: Bench, tmp_path: Path
+) -> None:
+    last = LastCheckpoint(step=8, path="checkpoints/step-8", num_bytes=10)
+    with _held(bench, tmp_path, heartbeat_seconds=60) as held:
+        _after_a_heartbeat(bench, held)
+        held.advance(Progress(step=8))
+        held.set_checkpoint(last)
+    record = bench.store.get(held.run_id)
+    assert (record.progress.step, record.checkpoint) == (8, last)
+
+
+def test_a_checkpoint_that_was_told_is_not_told_again(bench: Bench, tmp_path: Path) -> None:
+    with _held(bench, tmp_path) as held:
+        held.set_checkpoint(LastCheckpoint(step=5, path="checkpoints/step-5", num_bytes=10))
+        wait_until(lambda: bench.store.get(held.run_id).checkpoint is not None)
+        _after_a_heartbeat(bench, held)
+    told = [update.checkpoint for update in bench.store.updates if update.checkpoint is not None]
+    assert len(told) == 1

@@ -1,5 +1,6 @@
 import hashlib
 import importlib.metadata
+import os
 import re
 import subprocess
 import threading
@@ -19,6 +20,7 @@ from model_trainer.worker.manifests import (
     library_versions,
     read_manifest,
     seal,
+    seal_again,
     verify,
 )
 
@@ -81,6 +83,54 @@ def test_sealing_accounts_for_every_file_but_the_manifest_sorted_by_path(folder:
     assert weights.sha256 == hashlib.sha256(b"weights" * 100).hexdigest()
     assert read_manifest(folder) == sealed
     assert verify(folder) == []
+
+
+@pytest.mark.parametrize(("status", "found"), [("running", []), ("completed", ["events.jsonl"])])
+def test_a_log_that_begins_after_the_seal_is_no_fault_of_a_run_that_goes_on(
+    folder: Path, status: str, found: list[str]
+) -> None:
+    seal(folder, _manifest().model_copy(update={"status": status}))
+    (folder / "events.jsonl").write_text("{}\n")
+    assert [mismatch.path for mismatch in verify(folder)] == found
+
+
+def test_sealing_again_reads_only_what_was_touched_since(folder: Path) -> None:
+    sealed = seal(folder, _manifest())
+    (folder / "logs.jsonl").write_text('{"line": 2}\n')
+    (folder / "new.json").write_text("{}")
+    (folder / "checkpoints" / "step-1" / "state").unlink()
+    known = next(file for file in sealed.files if file.path == "model.safetensors")
+    marked = known.model_copy(update={"sha256": "as it stood"})
+    _replace_listed(folder, marked)
+
+    again = seal_again(folder, {"status": "failed"})
+
+    assert again == read_manifest(folder)
+    assert again.status == "failed"
+    assert [file.path for file in again.files] == ["logs.jsonl", "model.safetensors", "new.json"]
+    assert again.files[1] == marked, "not read again"
+    assert [mismatch.path for mismatch in verify(folder)] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("content", [b"Weights" * 100, b"weights" * 99])
+def test_sealing_again_sees_a_file_that_was_rewritten(folder: Path, content: bytes) -> None:
+    seal(folder, _manifest())
+    before = (folder / "model.safetensors").stat()
+    (folder / "model.safetensors").write_bytes(content)
+    os.utime(folder / "model.safetensors", ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    seal_again(folder, {})
+
+    assert verify(folder) == []
+
+
+def _replace_listed(folder: Path, file: ArtifactFile) -> None:
+    manifest = read_manifest(folder)
+    files = tuple(file if each.path == file.path else each for each in manifest.files)
+    changed = manifest.model_copy(update={"files": files})
+    (folder / "manifest.json").write_text(changed.model_dump_json())
+    for path in (folder / "logs.jsonl", folder / "new.json"):
+        path.touch()  # after the manifest
 
 
 def test_temporary_files_and_links_are_no_part_of_an_artifact(folder: Path) -> None:

@@ -84,6 +84,7 @@ def test_backoff_doubles_and_stays_inside_its_jitter() -> None:
     waits = [backoff_seconds(attempt, base=5.0, source=source) for attempt in (1, 2, 3)]
     for wait, middle in zip(waits, (5.0, 10.0, 20.0), strict=True):
         assert 0.8 * middle <= wait <= 1.2 * middle
+    assert backoff_seconds(5000, base=5.0, source=source) <= 1.2 * 3600
     assert len({backoff_seconds(1, base=5.0, source=source) for _ in range(5)}) > 1
 
 

@@ -1,52 +1,17 @@
 import errno
 import io
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from model_trainer.core.contracts.base import JsonObject, parse_json_object
+from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.events import JobResumed
-from model_trainer.core.contracts.run import RunKind, RunRecord, RunStatus
+from model_trainer.core.contracts.run import HandBack, RunKind, RunRecord, RunStatus
 from model_trainer.core.errors import AppError, ErrorCode, FailureClass, Reason
 from model_trainer.core.logging import configure_logging
 from model_trainer.worker.lease import Cancelled, HeldRun
 from model_trainer.worker.supervise import Job, JobResult, supervise
-from tests.unit.worker.bench import Bench, wait_until
-
-Work = Callable[[HeldRun, RunRecord], JobResult]
-
-
-@dataclass
-class Life:
-    """One job under supervision, and what is known of it afterwards."""
-
-    bench: Bench
-    folder: Path
-    ended: list[RunRecord] = field(default_factory=list)
-
-    def of(self, work: Work, *, kind: RunKind = RunKind.TRAIN) -> RunRecord:
-        run_id = self.bench.submitted(kind=kind)
-        self.again(run_id, work)
-        return self.bench.store.get(run_id)
-
-    def again(self, run_id: str, work: Work) -> None:
-        job = Job(
-            work=work,
-            folder=lambda _: self.folder,
-            ended=self.ended.append,
-            fallback=ErrorCode.MODEL_TRAIN_FAILED,
-        )
-        supervise(self.bench.parts, run_id=run_id, epoch=self.bench.store.get(run_id).epoch, job=job)
-
-    def lines(self) -> list[JsonObject]:
-        return [parse_json_object(line) for line in (self.folder / "logs.jsonl").read_text().splitlines()]
-
-
-@pytest.fixture
-def life(bench: Bench, tmp_path: Path) -> Life:
-    return Life(bench, tmp_path)
+from tests.unit.worker.bench import Life, Work, wait_until
 
 
 def _succeed(held: HeldRun, record: RunRecord) -> JobResult:
@@ -129,7 +94,7 @@ def test_a_passing_fault_is_tried_again_until_the_retries_are_used_up(life: Life
 
 def test_a_worker_that_lost_its_lease_leaves_the_run_alone(life: Life) -> None:
     def work(held: HeldRun, record: RunRecord) -> JobResult:
-        life.bench.store.release(held.lease, message="taken away")
+        life.bench.store.release(held.lease, HandBack(message="taken away"))
         wait_until(lambda: held.is_lost)
         held.check()
         raise AssertionError("check() must have raised")
@@ -140,7 +105,7 @@ def test_a_worker_that_lost_its_lease_leaves_the_run_alone(life: Life) -> None:
 
 def test_an_end_that_cannot_be_recorded_is_left_to_the_reaper(life: Life) -> None:
     def work(held: HeldRun, record: RunRecord) -> JobResult:
-        life.bench.store.release(held.lease, message="taken away")
+        life.bench.store.release(held.lease, HandBack(message="taken away"))
         return _succeed(held, record)
 
     record = life.of(work)
@@ -231,7 +196,7 @@ def test_news_and_the_problem_survive_a_retry(life: Life) -> None:
     ("error", "status"),
     [
         (AppError(ErrorCode.ARTIFACT_NOT_FOUND, "Gone."), RunStatus.FAILED),
-        (OSError(errno.ENOSPC, "No space left on device"), RunStatus.QUEUED),
+        (OSError(errno.ENOSPC, "No space left on device"), RunStatus.PAUSED),
     ],
 )
 def test_a_job_without_a_folder_ends_or_waits_for_better_times(

@@ -8,7 +8,8 @@ from starlette.responses import Response
 from model_trainer.api.requests import parse_query
 from model_trainer.api.routes.endpoints import LAST_EVENT_ID, RunIdPath, add
 from model_trainer.api.schemas.series import EventsQuery, EventsView
-from model_trainer.api.streams import EVENT_STREAM, Look, Step, Streams, last_event_id
+from model_trainer.api.streams import EVENT_STREAM, Streams, last_event_id
+from model_trainer.api.watching import Look, Step
 from model_trainer.container import Container
 from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.events import SSE_NAMES, StoredEvent

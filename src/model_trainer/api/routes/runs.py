@@ -1,4 +1,4 @@
-"""/runs: order, list, look at and cancel."""
+"""/runs: order, list and look at."""
 
 from functools import partial
 
@@ -9,13 +9,18 @@ from starlette.responses import Response
 
 from model_trainer.api.middleware.request_id import current_request_id
 from model_trainer.api.openapi import train_body
-from model_trainer.api.requests import idempotency_of, parse_query, read_empty_body, read_json_body
+from model_trainer.api.requests import idempotency_of, parse_query, read_json_body
 from model_trainer.api.routes.accepted import ACCEPTED, accepted, once
 from model_trainer.api.routes.endpoints import IDEMPOTENCY_KEY, RunIdPath, add
 from model_trainer.api.schemas.page import Page, RunListQuery
 from model_trainer.api.schemas.run import RunView, view_run, view_runs
 from model_trainer.api.validators.corpus import check_corpus, check_size
-from model_trainer.api.validators.training import check_capacity, check_comparison, check_tokenizer
+from model_trainer.api.validators.training import (
+    check_capacity,
+    check_comparison,
+    check_origin,
+    check_tokenizer,
+)
 from model_trainer.container import Container
 from model_trainer.core.contracts.run import IdempotencyKey, RunQuery, Submission
 from model_trainer.core.contracts.training import TrainSpec
@@ -66,18 +71,6 @@ class RunRoutes:
             view=RunView,
             problems=[404],
         )
-        add(
-            app,
-            "POST",
-            "/runs/{run_id}/cancel",
-            self.cancel,
-            operation_id="cancel_run",
-            summary="Ask a run to stop; it keeps its last checkpoint",
-            tag="runs",
-            view=RunView,
-            status=202,
-            problems=[404, 409],
-        )
 
     async def train(self, request: Request) -> Response:
         """Checks the spec, records the run and puts it in the queue."""
@@ -105,11 +98,6 @@ class RunRoutes:
         """A training, a tokenizer in the making or an evaluation."""
         return view_run(self._container.training.find(run_id))
 
-    async def cancel(self, request: Request, run_id: RunIdPath) -> RunView:
-        """A queued run is cancelled at once, a running one within one step; cancelling twice changes nothing."""
-        await read_empty_body(request)
-        return view_run(await run_in_threadpool(self._container.training.cancel, run_id))
-
     def _start(self, spec: TrainSpec, idempotency: IdempotencyKey | None) -> Submission:
         container = self._container
         family = container.registry.family(spec.model_family)
@@ -119,6 +107,7 @@ class RunRoutes:
         )
         vocab_size = check_tokenizer(spec, family, container.tokenizers)
         check_comparison(spec.compare_to_run_id, container.runs)
-        recipe = check_capacity(spec, family, vocab_size=vocab_size, workers=workers)
+        origin = check_origin(spec, container.training, container.artifacts)
+        recipe = check_capacity(spec, family, vocab_size=vocab_size, workers=workers, origin=origin)
         check_size(source, spec.split_plan(), window=recipe.max_seq_len)
         return container.training.start(spec, request_id=current_request_id(), idempotency=idempotency)

@@ -10,8 +10,10 @@ from model_trainer.api.schemas.problem import RunProblem
 from model_trainer.core.contracts.base import Contract, JsonObject
 from model_trainer.core.contracts.run import (
     Attempt,
+    LastCheckpoint,
     Phase,
     Progress,
+    ResumeOrder,
     RunKind,
     RunPage,
     RunRecord,
@@ -44,6 +46,14 @@ class RunView(Contract):
     problem: RunProblem | None
     """Why it failed: code, message, wrong fields."""
     cancel_requested: bool
+    pause_requested: bool
+    """It will stand still at its next step."""
+    checkpoint: LastCheckpoint | None
+    """The newest complete one."""
+    resume_order: ResumeOrder | None
+    """From which checkpoint somebody had it go on."""
+    host: str | None
+    """The machine of its worker."""
     attempt: int
     attempts: tuple[Attempt, ...]
     queue: str
@@ -79,6 +89,10 @@ def view_run(record: RunRecord) -> RunView:
         failure_class=record.failure_class,
         problem=problem_of(record),
         cancel_requested=record.cancel_requested,
+        pause_requested=record.pause_requested,
+        checkpoint=record.checkpoint,
+        resume_order=record.resume_order,
+        host=record.host,
         attempt=record.attempt,
         attempts=record.attempts,
         queue=record.queue,
@@ -118,7 +132,14 @@ def run_links(record: RunRecord) -> dict[str, str]:
     match record.kind:
         case RunKind.TRAIN:
             artifact = f"/artifacts/models/{record.run_id}"
-            return {**links, "metrics": f"{here}/metrics", "eval": f"{here}/eval", "artifact": artifact}
+            return {
+                **links,
+                **_steering(record),
+                "checkpoints": f"{here}/checkpoints",
+                "metrics": f"{here}/metrics",
+                "eval": f"{here}/eval",
+                "artifact": artifact,
+            }
         case RunKind.TOKENIZER:
             tokenizer = f"/tokenizers/{record.run_id}"
             return {**links, "tokenizer": tokenizer, "artifact": f"/artifacts/tokenizers/{record.run_id}"}
@@ -128,6 +149,20 @@ def run_links(record: RunRecord) -> dict[str, str]:
             return {**links, "parent": parent, "eval": f"{parent}/eval", "artifact": artifact}
         case _:
             assert_never(record.kind)
+
+
+def _steering(record: RunRecord) -> dict[str, str]:
+    """What may be asked of a training where it stands."""
+    here = f"/runs/{record.run_id}"
+    match record.status:
+        case RunStatus.QUEUED | RunStatus.RUNNING:
+            return {"pause": f"{here}/pause"}
+        case RunStatus.PAUSED | RunStatus.FAILED | RunStatus.CANCELLED:
+            return {"resume": f"{here}/resume"}
+        case RunStatus.CANCELLING | RunStatus.COMPLETED:
+            return {}
+        case _:
+            assert_never(record.status)
 
 
 def problem_of(record: RunRecord) -> RunProblem | None:

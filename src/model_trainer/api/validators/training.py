@@ -1,4 +1,4 @@
-"""Can this training work at all? Tokenizer, run to compare with, sizes, device and memory."""
+"""Can this training work at all? Tokenizer, run to compare with, run to begin from, sizes, device and memory."""
 
 from model_trainer.api.schemas.tokenizer import trained_vocab_size
 from model_trainer.core.compute.machine import Machine
@@ -7,9 +7,13 @@ from model_trainer.core.contracts.run import RunKind, RunRecord, RunStatus, Work
 from model_trainer.core.contracts.training import Recipe, TrainSpec
 from model_trainer.core.errors import AppError, ErrorCode, FieldFault
 from model_trainer.core.ports.runs import RunStore
+from model_trainer.core.ports.storage import ArtifactTree
 from model_trainer.models.family import Family
+from model_trainer.models.inheritance import PARENT_FIELD, check_inherited, check_parent, inherit_sizes
+from model_trainer.models.recipe_file import read_recipe
 from model_trainer.models.requirements import check_fits, check_memory
 from model_trainer.orchestrators.tokenizers import TokenizerOrchestrator
+from model_trainer.orchestrators.training import TrainingOrchestrator
 
 ANY_MACHINE = Machine(cpu_count=1 << 10, memory_bytes=0, native_bf16=True, cuda_memory_bytes=1 << 62)
 """Lacks nothing: what is refused for it is wrong on every machine."""
@@ -43,19 +47,53 @@ def check_comparison(run_id: str | None, runs: RunStore) -> None:
         raise _at("/compare_to_run_id", ErrorCode.CONFIG_INVALID, message)
 
 
+def check_origin(spec: TrainSpec, training: TrainingOrchestrator, artifacts: ArtifactTree) -> Recipe | None:
+    """The recipe of the training that this one begins from; None when it begins anew.
+
+    Raises, naming the field: CONFIG_INVALID for one that is not there or does not fit, CONFLICT for one that has not
+    come so far yet.
+    """
+    if spec.init_from is None:
+        return None
+    run_id = spec.init_from.run_id
+    try:
+        parent = training.find(run_id)
+        known = training.checkpoints(run_id) if parent.kind is RunKind.TRAIN else ()
+        check_parent(spec, parent, steps=[one.step for one in known if one.problem is None])
+        return read_recipe(artifacts.folder("models", run_id))
+    except AppError as error:
+        if error.code not in (
+            ErrorCode.RUN_NOT_FOUND,
+            ErrorCode.ARTIFACT_NOT_FOUND,
+            ErrorCode.ARTIFACT_CORRUPT,
+        ):
+            raise
+        # 422: the path of this request exists, a field of its body is wrong.
+        raise _at(PARENT_FIELD, ErrorCode.CONFIG_INVALID, error.message) from error
+
+
 def check_capacity(
-    spec: TrainSpec, family: Family, *, vocab_size: int, workers: tuple[Worker, ...]
+    spec: TrainSpec,
+    family: Family,
+    *,
+    vocab_size: int,
+    workers: tuple[Worker, ...],
+    origin: Recipe | None = None,
 ) -> Recipe:
     """The recipe of a live worker that can carry it out; raises what the best of them would: DEVICE_UNAVAILABLE,
     MODEL_TOO_LARGE, CONFIG_INVALID.
 
     With no worker alive, device and memory stay open until one takes the job (phase validating); what no machine could
-    do is refused all the same.
+    do is refused all the same. With `origin` sizes left out are those of the training it begins from, and others are
+    refused.
     """
+    complete = spec if origin is None else inherit_sizes(spec, origin)
     refusals: list[AppError] = []
     for machine in [_machine_of(worker) for worker in workers] or [ANY_MACHINE]:
         try:
-            recipe = family.resolve(spec, machine, vocab_size=vocab_size)
+            recipe = family.resolve(complete, machine, vocab_size=vocab_size)
+            if origin is not None:
+                check_inherited(spec, recipe, origin)
             check_memory(family.estimate(recipe), recipe, machine)
         except AppError as error:
             refusals.append(error)

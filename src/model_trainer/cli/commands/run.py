@@ -34,6 +34,9 @@ def group() -> typer.Typer:
     runs.command("watch")(watch)
     runs.command("logs")(logs)
     runs.command("cancel")(cancel)
+    runs.command("pause")(pause)
+    runs.command("resume")(resume)
+    runs.command("checkpoints")(checkpoints)
     runs.command("evaluate")(evaluate)
     runs.command("evaluations")(evaluations)
     return app
@@ -61,6 +64,19 @@ def train(
     ] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
     precision: Annotated[str | None, typer.Option("--precision", help="auto, fp32, fp16 or bf16.")] = None,
+    checkpoint_every_seconds: Annotated[
+        float | None, typer.Option("--checkpoint-every-seconds", help="Seconds between checkpoints.")
+    ] = None,
+    init_from: Annotated[
+        str | None,
+        typer.Option(
+            "--init-from", metavar="RUN_ID[@STEP]", help="Begin with the weights of an earlier training."
+        ),
+    ] = None,
+    keep_optimizer: Annotated[
+        bool,
+        typer.Option("--keep-optimizer", help="With --init-from RUN_ID@STEP: its optimizer's state too."),
+    ] = False,
     seed: Seed = None,
     label: Labels = None,
     user_id: UserId = None,
@@ -69,7 +85,7 @@ def train(
 ) -> None:
     """Order a training from a file, from options, or both (options win)."""
     from model_trainer.cli.ordering import order_training
-    from model_trainer.cli.spec_file import build_spec
+    from model_trainer.cli.spec_file import build_spec, origin
 
     options = {
         "model_family": family,
@@ -83,6 +99,9 @@ def train(
         "optimizer.learning_rate": learning_rate,
         "device": device,
         "precision": precision,
+        "checkpoint.every_seconds": checkpoint_every_seconds,
+        **origin(init_from),
+        "init_from.keep_optimizer": keep_optimizer or None,
         "seed": seed,
         "user_id": user_id,
     }
@@ -136,6 +155,35 @@ def cancel(ctx: typer.Context, run_id: RunIdArgument) -> None:
     from model_trainer.cli.ordering import cancel_run
 
     cancel_run(session_of(ctx), run_id)
+
+
+def pause(ctx: typer.Context, run_id: RunIdArgument) -> None:
+    """Have a training save a checkpoint and stand still; its worker is free then."""
+    from model_trainer.cli.ordering import pause_run
+
+    pause_run(session_of(ctx), run_id)
+
+
+def resume(
+    ctx: typer.Context,
+    run_id: RunIdArgument,
+    step: Annotated[
+        int | None,
+        typer.Option("--step", min=0, help="Go on from this checkpoint; those after it are removed."),
+    ] = None,
+    watch: WatchFlag = False,
+) -> None:
+    """Let a training that is paused, failed or cancelled go on from its newest checkpoint."""
+    from model_trainer.cli.ordering import resume_run
+
+    resume_run(session_of(ctx), run_id, step=step, watch=watch)
+
+
+def checkpoints(ctx: typer.Context, run_id: RunIdArgument) -> None:
+    """Show what a training can go on from, or begin from (--init-from)."""
+    from model_trainer.cli.reading import show_checkpoints
+
+    show_checkpoints(session_of(ctx), run_id)
 
 
 def evaluate(

@@ -1,4 +1,4 @@
-"""Commands that run something: `up`, `serve`, `worker`, `maintenance`, `demo`."""
+"""Commands that run something: `up`, `serve`, `worker`, `maintenance`, `rebuild`, `demo`."""
 
 from typing import Annotated, Literal
 
@@ -17,6 +17,7 @@ def register(root: Group) -> None:
     root.command("serve")(serve)
     root.command("worker")(worker)
     root.command("maintenance")(maintenance)
+    root.command("rebuild")(rebuild)
     root.command("demo")(demo)
 
 
@@ -50,6 +51,22 @@ def maintenance(ctx: typer.Context) -> None:
     """Run the clock: rescue lost runs, remove leftovers."""
     session = session_of(ctx)
     session.ways.doors.maintain(session.settings())
+
+
+def rebuild(
+    ctx: typer.Context,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Take runs that another installation wrote as well.")
+    ] = False,
+    state: Annotated[
+        str | None,
+        typer.Option("--state", metavar="DIR", help="The folder that `up --state` keeps everything in."),
+    ] = None,
+) -> None:
+    """Bring back the runs that Redis has lost, from their records on disk. Services may be at work meanwhile."""
+    from model_trainer.cli.rebuilding import run_rebuild
+
+    run_rebuild(session_of(ctx), adopt=adopt, state=state)
 
 
 def demo(

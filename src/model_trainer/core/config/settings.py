@@ -24,6 +24,7 @@ from pydantic_settings import (
 )
 
 from model_trainer.core.errors import AppError, ErrorCode, FieldFault, faults_of
+from model_trainer.core.failpoints import FAILPOINT_PATTERN
 
 DEFAULTS_FILE = Path(__file__).with_name("defaults.toml")
 GROUPS = ("app", "rq", "security", "logging")
@@ -100,6 +101,12 @@ class AppSettings(_Group):
     """How often the maintenance process looks for lost runs."""
     min_free_disk_bytes: Annotated[int, Field(ge=0)]
     """Below this much free space /readyz says not ready."""
+    stop_grace_seconds: Seconds
+    """How long a worker that must stop waits for its job to write a checkpoint."""
+    host_id: Annotated[str, Field(max_length=255)] | None = None
+    """This machine's name in records; left out: its host name. The same on all that share its kernel."""
+    failpoint: Annotated[str, Field(pattern=FAILPOINT_PATTERN)] | None = None
+    """For tests of faults: where a process is to fail, as <failpoint>:<kill|error|wait>[@<n>]."""
     cleanup: CleanupSettings
 
     @model_validator(mode="after")

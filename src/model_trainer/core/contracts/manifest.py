@@ -43,6 +43,8 @@ class Manifest(Contract):
     """The account of one artifact folder. `files` is sorted by path and leaves out the manifest itself."""
 
     schema_version: Literal[1] = 1
+    installation_id: str | None = None
+    """Who wrote it: a folder that another installation wrote is not resumed here."""
     kind: ArtifactKind
     item_id: str
     status: ManifestStatus

@@ -86,6 +86,23 @@ class Attempt(Contract):
     problem: Problem | None = None
 
 
+class LastCheckpoint(Contract):
+    """The newest complete checkpoint of a run."""
+
+    step: int
+    path: str
+    """Relative to the artifact's folder."""
+    num_bytes: int
+
+
+class ResumeOrder(Contract):
+    """Somebody chose the checkpoint to go on from: what comes after it is to be forgotten, once."""
+
+    epoch: int
+    """The record's when the order was given; tells one order from the next."""
+    step: int
+
+
 class RunRecord(Contract):
     """All facts of one run. Times are milliseconds of Redis' clock since 1970."""
 
@@ -98,7 +115,7 @@ class RunRecord(Contract):
     user_id: str | None
     metadata: dict[str, str]
     parent_run_id: str | None
-    """The run an evaluation belongs to."""
+    """The run an evaluation belongs to, or that a training began from."""
     request_id: str
     """The HTTP request that made it."""
     status: RunStatus
@@ -110,12 +127,18 @@ class RunRecord(Contract):
     epoch: int
     """Fencing number: every claim raises it, and a write that carries an older one is refused."""
     owner: str | None
+    host: str | None = None
+    """The machine of the owner."""
     lease_until_ms: int
     attempt: int
     attempts: tuple[Attempt, ...]
     retries: int = 0
     """How often in a row the owner handed the run back; coming further than at any hand-back sets it to 0."""
     cancel_requested: bool
+    pause_requested: bool = False
+    """Somebody wants the run to stand still; it does at its next step."""
+    resume_order: ResumeOrder | None = None
+    checkpoint: LastCheckpoint | None = None
     created_at_ms: int
     updated_at_ms: int
     started_at_ms: int | None
@@ -166,10 +189,20 @@ class Lease(Contract):
     lease_seconds: float
 
 
+class Holder(Contract):
+    """Who holds a run now."""
+
+    run_id: str
+    epoch: int
+    owner: str
+    host: str | None
+
+
 class Flags(Contract):
-    """What others ask of the owner."""
+    """What others ask of the owner. Cancelling goes before pausing."""
 
     cancel: bool
+    pause: bool = False
 
 
 class RunUpdate(Contract):
@@ -179,8 +212,24 @@ class RunUpdate(Contract):
     message: str | None = None
     progress: Progress | None = None
     metrics: dict[str, float] | None = None
+    checkpoint: LastCheckpoint | None = None
     quiet_ms: int = 0
     """How long ago the work itself gave a sign; the heartbeat is dated back by it."""
+
+
+class HandBack(Contract):
+    """How an owner gives a run up without ending it: back to the queue, or to stand still until it is resumed."""
+
+    status: Literal[RunStatus.QUEUED, RunStatus.PAUSED] = RunStatus.QUEUED
+    message: str
+    reason: Reason | None = None
+    """Why it stands still; None when somebody asked for it."""
+    problem: Problem | None = None
+    """Kept in the attempt."""
+    delay_seconds: float = 0.0
+    """Before a queued run's turn, or before a run that stands still may be resumed by itself."""
+    is_retry: bool = False
+    """Whether the record counts it among its `retries`."""
 
 
 class Outcome(Contract):

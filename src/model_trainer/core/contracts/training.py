@@ -62,7 +62,9 @@ class CheckpointSpec(Contract):
     """When a checkpoint is written and which are kept."""
 
     every_steps: Steps | None = None
-    """Optimizer steps between checkpoints; left out: about ten in a run."""
+    """Optimizer steps between checkpoints; left out: about ten in a run, and one every five minutes."""
+    every_seconds: Annotated[float, Field(gt=0, le=86_400)] | None = None
+    """Seconds between checkpoints, alone or beside every_steps: whichever comes first."""
     keep_last: Annotated[int, Field(ge=1, le=1000)] = 2
     keep_best: bool = True
     """Also keep the best by the early-stopping metric (validation loss by default), and end with its weights."""
@@ -84,6 +86,17 @@ class EarlyStoppingSpec(Contract):
     def resolved_mode(self) -> Literal["min", "max"]:
         """The direction that counts as better."""
         return self.mode or ("max" if self.metric == "accuracy" else "min")
+
+
+class InitFrom(Contract):
+    """Begin with the weights of an earlier training: branch off one of its checkpoints, or go on where it ended."""
+
+    run_id: UlidText
+    """A training of the same family and tokenizer; it becomes the parent of this run."""
+    step: Annotated[int, Field(ge=0, le=1_000_000_000)] | None = None
+    """One of its checkpoints (GET /runs/{id}/checkpoints); left out: the weights it completed with."""
+    keep_optimizer: bool = False
+    """Also take the optimizer's state; needs a checkpoint's step and the same optimizer."""
 
 
 class TrainSpec(Contract):
@@ -133,6 +146,8 @@ class TrainSpec(Contract):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
     sample_prompts: Annotated[tuple[Annotated[str, Field(max_length=2000)], ...], Field(max_length=16)] = ()
     """Prompts continued after training (eval/samples.jsonl); left out: the first words of the validation text."""
+    init_from: InitFrom | None = None
+    """Begin with the weights of an earlier training instead of random ones. Sizes left out are the parent's."""
     compare_to_run_id: UlidText | None = None
     """A completed training to compare with; left out: the previous one of the same family and corpus."""
     metadata: Metadata = {}

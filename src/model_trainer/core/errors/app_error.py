@@ -45,3 +45,7 @@ class AppError(Exception):
     def failure_class(self) -> FailureClass:
         """Whose fault it is."""
         return failure_class_of(self.code)
+
+
+class AskedToStop(Exception):
+    """Somebody wants the work to end here: no failure. Raised where work asks whether to go on."""

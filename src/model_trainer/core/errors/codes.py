@@ -38,6 +38,8 @@ class ErrorCode(StrEnum):
     EVALUATION_FAILED = "EVALUATION_FAILED"
     ARTIFACT_CORRUPT = "ARTIFACT_CORRUPT"
     CHECKPOINT_INVALID = "CHECKPOINT_INVALID"
+    CHECKPOINT_NOT_WRITTEN = "CHECKPOINT_NOT_WRITTEN"
+    STORAGE_READ_ONLY = "STORAGE_READ_ONLY"
     LEASE_LOST = "LEASE_LOST"
     WORKER_LOST = "WORKER_LOST"
     JOB_TIMEOUT = "JOB_TIMEOUT"
@@ -109,6 +111,7 @@ def failure_class_of(code: ErrorCode) -> FailureClass:
             | ErrorCode.LEASE_LOST
             | ErrorCode.OUT_OF_MEMORY
             | ErrorCode.DISK_FULL
+            | ErrorCode.CHECKPOINT_NOT_WRITTEN
             | ErrorCode.STORE_UNAVAILABLE
             | ErrorCode.SERVICE_UNAVAILABLE
         ):
@@ -119,6 +122,7 @@ def failure_class_of(code: ErrorCode) -> FailureClass:
             | ErrorCode.EVALUATION_FAILED
             | ErrorCode.ARTIFACT_CORRUPT
             | ErrorCode.CHECKPOINT_INVALID
+            | ErrorCode.STORAGE_READ_ONLY
             | ErrorCode.STACK_FAILED
             | ErrorCode.JOB_TIMEOUT
             | ErrorCode.INTERNAL

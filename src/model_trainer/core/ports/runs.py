@@ -6,11 +6,12 @@ from model_trainer.core.contracts.events import Event, StoredEvent
 from model_trainer.core.contracts.jobs import EvaluateModel, TrainModel, TrainTokenizer
 from model_trainer.core.contracts.run import (
     Flags,
+    HandBack,
+    Holder,
     IdempotencyKey,
     Lease,
     NewRun,
     Outcome,
-    Problem,
     RunPage,
     RunQuery,
     RunRecord,
@@ -46,7 +47,9 @@ class RunStore(Protocol):
         """Newest first, by cursor. A record that cannot be read is left out."""
         ...
 
-    def claim(self, run_id: str, *, epoch: int, owner: str, lease_seconds: float) -> Lease | None:
+    def claim(
+        self, run_id: str, *, epoch: int, owner: str, host: str | None, lease_seconds: float
+    ) -> Lease | None:
         """The lease on a queued run whose epoch is still `epoch`; raises the fencing epoch by one.
 
         None when there is nothing to do: claimed, finished, re-queued under a newer epoch, unknown. A run with a
@@ -55,13 +58,14 @@ class RunStore(Protocol):
         ...
 
     def flags(self, lease: Lease) -> Flags:
-        """What others ask of the owner: a read, cheap enough for every step. Raises LEASE_LOST for a stale owner."""
+        """What others ask of the owner: a read, cheap enough for every step. Raises LEASE_LOST for a stale owner, and
+        STORE_UNAVAILABLE when the store has lost the record: it may be rebuilt, and the owner goes on meanwhile."""
         ...
 
     def heartbeat(self, lease: Lease, update: RunUpdate, events: tuple[Event, ...] = ()) -> Flags:
         """Renews the lease, writes the update, appends the events; flags come back in the same round trip.
 
-        Raises LEASE_LOST when another owner has the run: nothing is written then. After another error nobody knows
+        Raises as flags() does; nothing is written then. After another error nobody knows
         whether the events arrived: send them again, in front of newer ones, here, with finish() or with release();
         those that are there already are not told twice.
         """
@@ -71,35 +75,59 @@ class RunStore(Protocol):
         """The one transition into a terminal status, with its events. Raises LEASE_LOST for a stale owner."""
         ...
 
-    def release(
-        self,
-        lease: Lease,
-        *,
-        message: str,
-        delay_seconds: float = 0.0,
-        events: tuple[Event, ...] = (),
-        problem: Problem | None = None,
-    ) -> None:
-        """Hands a run back to the queue under a new epoch (a retry, a worker that must go), after its last events.
+    def release(self, lease: Lease, hand_back: HandBack, events: tuple[Event, ...] = ()) -> RunRecord:
+        """Gives a run up without ending it, after its last events; the record as it stands then.
 
-        The attempt keeps the problem; the record counts one more of its `retries`.
+        Back in the queue it has a new epoch. A run whose cancellation was asked for ends instead, and one that goes back
+        to the queue although a pause was asked for stands still instead. Raises LEASE_LOST for a stale owner.
         """
         ...
 
     def request_cancel(self, run_id: str) -> RunRecord:
-        """Sets the cancel flag. A queued run is cancelled at once; a running one shows `cancelling`.
+        """Sets the cancel flag. A queued or paused run is cancelled at once; a running one shows `cancelling`.
 
         Raises RUN_NOT_FOUND, and CONFLICT when the run has ended otherwise than by cancellation.
         """
         ...
 
-    def reap(self) -> tuple[str, ...]:
-        """Runs whose lease has run out go back to the queue (or, cancelled meanwhile or lost three times without
-        progress, to an end); queued runs that no queue holds are queued again. Returns the ids it touched."""
+    def request_pause(self, run_id: str) -> RunRecord:
+        """Sets the pause flag. A queued run stands still at once, a running one after its next step; asking for it again
+        changes nothing.
+
+        Raises RUN_NOT_FOUND, and CONFLICT when the run has ended or is being cancelled, or is no training.
+        """
+        ...
+
+    def resume(self, run_id: str, *, step: int | None = None) -> RunRecord:
+        """Puts a run that stands still, failed or was cancelled back into the queue, under a new epoch and with all its
+        tries before it. With `step` it will go on from that checkpoint and forget those after it.
+
+        Raises RUN_NOT_FOUND, and CONFLICT when the run is queued, running or completed.
+        """
+        ...
+
+    def resume_when_due(self, run_id: str) -> bool:
+        """Puts a run that stands still for want of disk space back into the queue; False when its delay is not over, or
+        when it stands still for another reason, or no more."""
+        ...
+
+    def held(self) -> tuple[Holder, ...]:
+        """Who holds a run now, as far as the store knows."""
+        ...
+
+    def reap(self, lost: tuple[Holder, ...] = ()) -> tuple[str, ...]:
+        """Runs whose lease has run out, or whose holder is known to be `lost`, go back to the queue (or, cancelled
+        meanwhile or lost three times without progress, to an end; or, a pause asked for, to stand still); queued runs
+        that no queue holds are queued again. Returns the ids it touched."""
+        ...
+
+    def restore(self, record: RunRecord, events: tuple[StoredEvent, ...]) -> bool:
+        """Brings a run back that the store has lost; False when it has it. A run that was held is held by the same owner
+        for one lease more, so that a worker that still works on it goes on; the reaper takes it up otherwise."""
         ...
 
     def unaccounted(self, limit: int) -> tuple[str, ...]:
-        """Some of the runs that ended without their owner, so that nobody brought their end to disk yet."""
+        """Some of the runs that have ended and of which nobody has said yet that their end is on disk."""
         ...
 
     def accounted(self, run_id: str) -> None:

@@ -1,10 +1,12 @@
 """Bytes: the folders jobs write to, and the only door to corpora."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from model_trainer.core.contracts.manifest import ArtifactKind, RunPointer
+from model_trainer.core.contracts.run import RunRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,18 @@ class CorpusRoot(Protocol):
         DATA_FORMAT_UNSUPPORTED.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRecord:
+    """A record as it was found on disk."""
+
+    run_id: str
+    record: RunRecord | None
+    installation_id: str | None
+    """Who wrote it."""
+    problem: str | None
+    """Why there is no record."""
 
 
 class ArtifactTree(Protocol):
@@ -65,4 +79,62 @@ class ArtifactTree(Protocol):
 
     def free_bytes(self) -> int:
         """Free space where artifacts go."""
+        ...
+
+    def installation_id(self) -> str:
+        """Whose artifacts these are: a ULID, made and kept on disk at the first call."""
+        ...
+
+    def keep_record(self, record: RunRecord) -> None:
+        """Writes `<runs root>/<run_id>/record.json` atomically: what `model-trainer rebuild` starts from when Redis has
+        lost everything. An older record (by epoch, then by last_event_seq) does not replace a newer one."""
+        ...
+
+    def kept_records(self) -> Iterator[KeptRecord]:
+        """All records on disk, oldest id first; one that cannot be read comes with the reason."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LockHolder:
+    """The process that has a run's lock, as it described itself."""
+
+    host: str
+    boot_id: str
+    pid: int
+    started_ticks: int
+    """With boot_id and pid: this process, and not a later one of the same number."""
+    epoch: int
+    """Of the order it works on."""
+
+
+class HeldLock(Protocol):
+    """A lock that this process has."""
+
+    def release(self) -> None:
+        """Gives it up; the end of the process does so too."""
+        ...
+
+
+class RunLocks(Protocol):
+    """One trainer of a run at a time on this machine, by the kernel's word (flock), which outlives no process.
+
+    Where the system has no such lock the lease alone decides: take() succeeds always, is_free() says no.
+    """
+
+    @property
+    def host(self) -> str:
+        """This machine's name, as records carry it."""
+        ...
+
+    def take(self, run_id: str, *, epoch: int) -> HeldLock | None:
+        """The lock, before the lease is claimed; None when another process has it.
+
+        A holder on this machine that works on an older order has lost its lease (this order would not exist
+        otherwise): it is killed, and the lock is taken when the kernel has freed it.
+        """
+        ...
+
+    def is_free(self, run_id: str) -> bool:
+        """Whether nobody has the lock: a holder of the lease on this machine is dead then."""
         ...

@@ -18,6 +18,9 @@ from model_trainer.engine.data.token_splits import TokenSplit
 from model_trainer.engine.evaluation.likelihood import Report, as_language_model, language_metrics, score
 from model_trainer.engine.protocols import Carry, Device
 
+_ROWS = 1
+"""The dimension of a carried tensor that counts the rows of the batch."""
+
 
 class LanguageModellingTask:
     """Language modelling on packed token streams (a TrainingTask). Leaving the with-block ends its threads."""
@@ -100,21 +103,22 @@ class LanguageModellingTask:
         }
 
     def state(self) -> dict[str, Tensor]:
-        """The carried state of every micro-batch, on the CPU; empty for a transformer."""
+        """The carried state of all rows of a step, whatever micro-batches they are cut into; empty for a transformer."""
+        cuts = range(self._micro_batches)
         return {
-            f"carry.{micro_step}.{place}": tensor.cpu().clone(memory_format=torch.contiguous_format)
-            for micro_step, carry in self._carries.items()
-            for place, tensor in enumerate(carry)
+            f"carry.{place}": torch.cat([self._carries[cut][place].cpu() for cut in cuts], dim=_ROWS)
+            for place in range(len(self._carries.get(0, ())))
         }
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Carries on from what state() gave."""
-        self._carries = {}
-        for micro_step in range(self._micro_batches):
-            names = [name for name in state if name.startswith(f"carry.{micro_step}.")]
-            self._carries[micro_step] = tuple(
-                self._device.move(state[f"carry.{micro_step}.{place}"].clone()) for place in range(len(names))
+        """Carries on from what state() gave, perhaps with the rows cut into other micro-batches."""
+        whole = [state[f"carry.{place}"] for place in range(len(state))]
+        self._carries = {
+            cut: tuple(
+                self._device.move(_rows_of(tensor, cut, size=self._recipe.batch_size)) for tensor in whole
             )
+            for cut in range(self._micro_batches)
+        }
 
     def __enter__(self) -> Self:
         return self
@@ -123,6 +127,10 @@ class LanguageModellingTask:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._batches.close()
+
+
+def _rows_of(whole: Tensor, cut: int, *, size: int) -> Tensor:
+    return whole.narrow(_ROWS, cut * size, size).clone(memory_format=torch.contiguous_format)
 
 
 def _order_of(recipe: Recipe, *, num_tokens: int) -> DataOrder:

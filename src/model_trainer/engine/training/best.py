@@ -2,8 +2,8 @@
 
 from typing import Literal
 
+from model_trainer.core.contracts.checkpoint import BestState
 from model_trainer.core.contracts.training import EarlyStoppingSpec
-from model_trainer.engine.training.state import BestState
 
 
 class BestSoFar:

@@ -3,48 +3,48 @@
 Knows tensors and one JSON state; not what they mean.
 """
 
+import errno
 import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Protocol
 
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from model_trainer.core.contracts.base import Contract
+from model_trainer.core.checkpoints import (
+    CONTENT,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    STATE_FILE,
+    TRAINING_FILE,
+    name_of,
+    read_manifest,
+    read_state,
+    steps_in,
+    what_is_wrong,
+)
+from model_trainer.core.contracts.checkpoint import (
+    SCHEMA_VERSION,
+    CheckpointManifest,
+    FileDigest,
+    TrainingState,
+)
 from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.core.failpoints import Failpoint, Reached, pass_by
 from model_trainer.core.files import TEMPORARY_PREFIX, fsync_folder, sha256_of
 from model_trainer.engine.tensor_files import tensor_disk_errors, write_tensors
-from model_trainer.engine.training.state import SCHEMA_VERSION, TrainingState
 
 Tensors = dict[str, Tensor]
+Sign = Callable[[], object]
 
-_NAME = re.compile(r"step-(\d{10})")
-_MODEL = "model.safetensors"
-_TRAINING = "training.safetensors"
-_STATE = "state.json"
-_MANIFEST = "manifest.json"
-
-
-class FileDigest(Contract):
-    """One file of a checkpoint."""
-
-    sha256: str
-    num_bytes: int
-
-
-class CheckpointManifest(Contract):
-    """manifest.json: written last, lists everything else."""
-
-    schema_version: Literal[1]
-    step: int
-    files: dict[str, FileDigest]
+_READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,39 @@ class Snapshot:
 class Saved:
     """A checkpoint that is complete on disk."""
 
+    step: int
     path: Path
     num_bytes: int
+    metrics: dict[str, float]
+
+
+class Commit(Protocol):
+    """How the files of a checkpoint come to stand under its name."""
+
+    def __call__(self, target: Path, fill: Callable[[Path], None], *, reached: Reached) -> None:
+        """Puts what `fill` writes, into the folder it is given, at `target`."""
+        ...
+
+
+def no_sign() -> None:
+    """Nobody needs to know that this goes on."""
+
+
+def commit_whole(target: Path, fill: Callable[[Path], None], *, reached: Reached) -> None:
+    """Fills a temporary folder and renames it: `target` is found whole or not at all, whatever happens meanwhile."""
+    temporary = target.with_name(f"{TEMPORARY_PREFIX}{new_ulid()}")
+    try:
+        temporary.mkdir()
+        reached(Failpoint.CHECKPOINT_FOLDER_MADE)
+        fill(temporary)
+        if target.exists():  # one that did not verify: a directory cannot be renamed onto it
+            _remove(target, reached=reached)
+        temporary.rename(target)
+        reached(Failpoint.CHECKPOINT_RENAMED)
+    finally:  # renamed by now, unless something went wrong
+        shutil.rmtree(temporary, ignore_errors=True)
+    fsync_folder(target.parent)
+    reached(Failpoint.CHECKPOINT_PARENT_SYNCED)
 
 
 class CheckpointFolder:
@@ -73,56 +104,68 @@ class CheckpointFolder:
         folder: Path,
         *,
         write_tensors: Callable[[Tensors, Path], None] = write_tensors,
-        sign: Callable[[], object] = lambda: None,
+        sign: Sign = no_sign,
+        reached: Reached = pass_by,
+        commit: Commit = commit_whole,
     ) -> None:
-        """`sign`: called after each file that is written or read, for whoever must know that this goes on."""
+        """`sign`: called after each file that is written or read, for whoever must know that this goes on; by whatever
+        thread writes or reads. `commit` is for tests of what happens when it is done badly."""
         self._folder = folder
         self._write_tensors = write_tensors
         self._sign = sign
+        self._reached = reached
+        self._commit = commit
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, verified or not, in order."""
-        if not self._folder.exists():
-            return []
-        names = [_NAME.fullmatch(path.name) for path in self._folder.iterdir()]
-        return sorted(int(name[1]) for name in names if name)
+        return steps_in(self._folder)
 
     def path_of(self, step: int) -> Path:
         """Where the checkpoint of `step` is, or would be."""
-        return self._folder / f"step-{step:010d}"
+        return self._folder / name_of(step)
 
-    def save(self, snapshot: Snapshot) -> Saved:
-        """Writes a checkpoint that is found whole or not at all, whatever happens meanwhile; raises DISK_FULL."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        temporary = self._folder / f"{TEMPORARY_PREFIX}{new_ulid()}"
+    def save(self, snapshot: Snapshot, *, sign: Sign = no_sign, before_commit: Sign = no_sign) -> Saved:
+        """Writes a checkpoint that is found whole or not at all.
+
+        `sign` is called after each file, `before_commit` when all of it is on disk and not visible yet; what they raise
+        leaves nothing behind. Raises DISK_FULL, STORAGE_READ_ONLY, or CHECKPOINT_NOT_WRITTEN for any other fault of the
+        disk. What failed is written anew when it is tried again, never forced to disk a second time: after a failed fsync
+        the kernel may have dropped the pages and still say yes.
+        """
         target = self.path_of(snapshot.state.step)
-        try:
-            with tensor_disk_errors(target):
-                temporary.mkdir()
-                num_bytes = self._fill(temporary, snapshot)
-                self._put(temporary, target)
-        finally:  # renamed by now, unless something went wrong
-            shutil.rmtree(temporary, ignore_errors=True)
-        return Saved(path=target, num_bytes=num_bytes)
 
-    def load(self, step: int) -> Snapshot:
+        def fill(folder: Path) -> None:
+            self._fill(folder, snapshot, sign=sign)
+            before_commit()
+            self._reached(Failpoint.CHECKPOINT_ROWS_SYNCED)
+
+        with _storage_faults(target):
+            self._reached(Failpoint.CHECKPOINT_BEGUN)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._commit(target, fill, reached=self._reached)
+            num_bytes = sum((target / name).stat().st_size for name in CONTENT)
+        return Saved(
+            step=snapshot.state.step, path=target, num_bytes=num_bytes, metrics=snapshot.state.metrics
+        )
+
+    def load(self, step: int, *, sign: Sign = no_sign) -> Snapshot:
         """The checkpoint of `step`, every byte verified first; raises CHECKPOINT_INVALID with the reason."""
         path = self.path_of(step)
         try:
-            manifest = CheckpointManifest.model_validate_json((path / _MANIFEST).read_bytes())
-            if manifest.step != step or set(manifest.files) != {_MODEL, _TRAINING, _STATE}:
-                raise _invalid("its manifest is of another checkpoint")
+            manifest = read_manifest(path, step=step)
             for name, digest in manifest.files.items():
-                _verify(path / name, digest)
+                if sha256_of(path / name) != digest.sha256:
+                    raise ValueError(f"{name} does not match its digest")
                 self._sign()
+                sign()
             return Snapshot(
-                state=TrainingState.model_validate_json((path / _STATE).read_bytes()),
-                model=load_file(path / _MODEL),
-                training=load_file(path / _TRAINING),
+                state=read_state(path),
+                model=load_file(path / MODEL_FILE),
+                training=load_file(path / TRAINING_FILE),
             )
-        except ValidationError as error:
-            raise _invalid(f"{error.title} does not fit this version") from error
-        except (OSError, SafetensorError) as error:
+        except (ValueError, OSError) as error:
+            raise _invalid(what_is_wrong(error)) from error
+        except SafetensorError as error:
             raise _invalid(f"it cannot be read: {error}") from error
 
     def retain(
@@ -138,7 +181,16 @@ class CheckpointFolder:
         kept = {*older[-keep_last:], newest, best}
         for step in steps:
             if step not in kept and (step < newest or step in passed_over):
-                self._remove(self.path_of(step))
+                with _storage_faults(self.path_of(step)):
+                    _remove(self.path_of(step), reached=self._reached)
+
+    def forget_after(self, step: int) -> None:
+        """Removes all checkpoints after `step`, the newest first: whenever this is cut short, those that are left are of one
+        and the same course."""
+        for later in reversed(self.steps()):
+            if later > step:
+                with _storage_faults(self.path_of(later)):
+                    _remove(self.path_of(later), reached=self._reached)
 
     def sweep(self) -> None:
         """Removes what a writer that died left half done."""
@@ -146,37 +198,46 @@ class CheckpointFolder:
             shutil.rmtree(path)
 
     def _leftovers(self) -> Iterator[Path]:
-        if self._folder.exists():
+        if self._folder.is_dir():
             yield from [path for path in self._folder.iterdir() if path.name.startswith(TEMPORARY_PREFIX)]
 
-    def _fill(self, folder: Path, snapshot: Snapshot) -> int:
-        for name, tensors in ((_MODEL, snapshot.model), (_TRAINING, snapshot.training)):
-            self._write_tensors(_on_cpu(tensors), folder / name)
+    def _fill(self, folder: Path, snapshot: Snapshot, *, sign: Sign) -> None:
+        """Everything, on disk for good."""
+
+        def went_on() -> None:
             self._sign()
-        (folder / _STATE).write_text(snapshot.state.model_dump_json(indent=2))
-        names = (_MODEL, _TRAINING, _STATE)
+            sign()
+
+        self._write_tensors(_on_cpu(snapshot.model), folder / MODEL_FILE)
+        went_on()
+        self._reached(Failpoint.CHECKPOINT_MODEL_WRITTEN)
+        self._write_tensors(_on_cpu(snapshot.training), folder / TRAINING_FILE)
+        went_on()
+        self._reached(Failpoint.CHECKPOINT_TRAINING_WRITTEN)
+        (folder / STATE_FILE).write_text(snapshot.state.model_dump_json(indent=2))
+        self._reached(Failpoint.CHECKPOINT_STATE_WRITTEN)
         files: dict[str, FileDigest] = {}
-        for name in names:
+        for name in CONTENT:
             files[name] = _digest_of(folder / name)
-            self._sign()
+            went_on()
+        self._reached(Failpoint.CHECKPOINT_HASHED)
         manifest = CheckpointManifest(schema_version=SCHEMA_VERSION, step=snapshot.state.step, files=files)
-        (folder / _MANIFEST).write_text(manifest.model_dump_json(indent=2))
-        for name in (*names, _MANIFEST):
+        (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2))
+        self._reached(Failpoint.CHECKPOINT_MANIFEST_WRITTEN)
+        for name in (*CONTENT, MANIFEST_FILE):
             _fsync(folder / name)
+        self._reached(Failpoint.CHECKPOINT_FILES_SYNCED)
         fsync_folder(folder)
-        return sum(digest.num_bytes for digest in files.values())
+        self._reached(Failpoint.CHECKPOINT_FOLDER_SYNCED)
 
-    def _put(self, temporary: Path, target: Path) -> None:
-        if target.exists():  # one that did not verify: a directory cannot be renamed onto it
-            self._remove(target)
-        temporary.rename(target)
-        fsync_folder(self._folder)
 
-    def _remove(self, path: Path) -> None:
-        """Out of sight first, in one step, so that a crash leaves no half of a checkpoint under its name."""
-        doomed = self._folder / f"{TEMPORARY_PREFIX}{new_ulid()}"
-        path.rename(doomed)
-        shutil.rmtree(doomed)
+def _remove(path: Path, *, reached: Reached) -> None:
+    """Out of sight first, in one step, so that a crash leaves no half of a checkpoint under its name."""
+    doomed = path.with_name(f"{TEMPORARY_PREFIX}{new_ulid()}")
+    path.rename(doomed)
+    reached(Failpoint.CHECKPOINT_OLD_HIDDEN)
+    shutil.rmtree(doomed)
+    reached(Failpoint.CHECKPOINT_OLD_REMOVED)
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> Tensors:
@@ -187,16 +248,42 @@ def _digest_of(path: Path) -> FileDigest:
     return FileDigest(sha256=sha256_of(path), num_bytes=path.stat().st_size)
 
 
-def _verify(path: Path, digest: FileDigest) -> None:
-    if path.stat().st_size != digest.num_bytes:
-        raise _invalid(f"{path.name} has {path.stat().st_size} bytes, not {digest.num_bytes}")
-    if sha256_of(path) != digest.sha256:
-        raise _invalid(f"{path.name} does not match its digest")
-
-
 def _fsync(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+@contextmanager
+def _storage_faults(path: Path) -> Iterator[None]:
+    """Inside, faults of the disk have codes of ours."""
+    try:
+        with tensor_disk_errors(path):
+            yield
+    except (OSError, SafetensorError) as error:
+        number = _errno_of(error)
+        if number is None:
+            raise
+        why = os.strerror(number)
+        if number in _READ_ONLY:
+            raise AppError(
+                ErrorCode.STORAGE_READ_ONLY,
+                f"Nothing can be written where checkpoints go ({why}). Give the worker a folder it may write to, then "
+                "resume the run: its last good checkpoint is kept.",
+                facts={"path": path.name, "why": why},
+            ) from error
+        raise AppError(
+            ErrorCode.CHECKPOINT_NOT_WRITTEN,
+            f"The checkpoint could not be written ({why}). The last good one is kept; look at the disk if it happens again.",
+            facts={"path": path.name, "why": why},
+        ) from error
+
+
+def _errno_of(error: OSError | SafetensorError) -> int | None:
+    """The system's number of the fault; safetensors, written in Rust, has it in its text. None for a fault of ours."""
+    if isinstance(error, OSError):
+        return error.errno or errno.EIO
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
 
 
 def _invalid(why: str) -> AppError:

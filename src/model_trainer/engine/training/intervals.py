@@ -11,6 +11,7 @@ _CHECKPOINTS = 10
 _MOST_STEPS_PER_ROW = 100
 _MOST_STEPS_PER_CHECKPOINT = 1000
 """A long run logs and saves by distance, not by share: nobody waits a day for the next row."""
+_SECONDS_PER_CHECKPOINT = 300.0
 _EVALUATION_COST_SHARE = 0.1
 _FORWARD_SHARE = 1 / 3
 """A forward pass alone is about a third of a training step's work."""
@@ -24,7 +25,10 @@ class Intervals:
 
     log: int
     evaluate: int
-    checkpoint: int
+    checkpoint: int | None
+    """None: by the clock alone."""
+    checkpoint_seconds: float | None
+    """Also this long after the last one; None: whatever time it takes."""
 
 
 def total_steps(recipe: Recipe, *, steps_per_epoch: float) -> int:
@@ -35,11 +39,15 @@ def total_steps(recipe: Recipe, *, steps_per_epoch: float) -> int:
 
 
 def intervals(recipe: Recipe, *, total_steps: int, steps_per_epoch: float) -> Intervals:
-    """The recipe's intervals; where it leaves them open about 100 rows, 10 checkpoints and up to 10 evaluations.
+    """The recipe's intervals; where it leaves them open about 100 rows, 10 checkpoints (and one every five minutes) and up
+    to 10 evaluations.
 
     Fewer evaluations where they would take more than a tenth of the work: validation reads the whole held-out text, and a
-    short run on a large corpus would do little else. Depends on recipe and data alone, never on a clock.
+    short run on a large corpus would do little else. Rows and evaluations depend on recipe and data alone,
+    never on a clock.
     """
+    spec = recipe.checkpoint
+    is_open = spec.every_steps is None and spec.every_seconds is None
     every_row = min(_MOST_STEPS_PER_ROW, _share(total_steps, _ROWS))
     every_checkpoint = min(_MOST_STEPS_PER_CHECKPOINT, _share(total_steps, _CHECKPOINTS))
     overlap = recipe.max_seq_len / recipe.eval_stride
@@ -49,7 +57,8 @@ def intervals(recipe: Recipe, *, total_steps: int, steps_per_epoch: float) -> In
     return Intervals(
         log=recipe.log_every_steps or every_row,
         evaluate=recipe.eval_every_steps or every_evaluation,
-        checkpoint=recipe.checkpoint.every_steps or every_checkpoint,
+        checkpoint=every_checkpoint if is_open else spec.every_steps,
+        checkpoint_seconds=_SECONDS_PER_CHECKPOINT if is_open else spec.every_seconds,
     )
 
 

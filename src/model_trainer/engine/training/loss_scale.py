@@ -6,9 +6,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from model_trainer.core.contracts.checkpoint import LossScaleState
 from model_trainer.core.contracts.training import Precision
 from model_trainer.core.errors import AppError, ErrorCode
-from model_trainer.engine.training.state import LossScaleState
 
 _FIRST = 2.0**16
 _SMALLEST = 2.0**-10

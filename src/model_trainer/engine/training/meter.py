@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from model_trainer.core.contracts.checkpoint import WindowState
 from model_trainer.core.errors import AppError, ErrorCode
-from model_trainer.engine.training.state import WindowState
 
 _MOST_UNREAD = 256
 """Steps whose figures may wait on the device: a bound on memory, and on how late a NaN is noticed."""

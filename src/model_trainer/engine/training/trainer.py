@@ -1,23 +1,35 @@
 """Training, blind to family, queue and disk layout: `fit` is the whole story, the class below its verbs."""
 
+import time
 from collections.abc import Mapping
-from pathlib import Path
+from concurrent.futures import Executor
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from model_trainer.core.contracts.checkpoint import SCHEMA_VERSION, TrainingState
 from model_trainer.core.contracts.run import Progress
 from model_trainer.core.contracts.training import Recipe
-from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.core.errors import AppError, AskedToStop, ErrorCode
 from model_trainer.engine.protocols import Device, FitResult, StopReason, TrainingObserver, TrainingTask
 from model_trainer.engine.training.best import BestSoFar
-from model_trainer.engine.training.checkpoint import CheckpointFolder, Snapshot, Tensors
+from model_trainer.engine.training.checkpoint import CheckpointFolder, Snapshot
+from model_trainer.engine.training.checkpoint_writer import CheckpointWriter, Retention
 from model_trainer.engine.training.intervals import intervals, total_steps
-from model_trainer.engine.training.meter import Clock, LossWindow
+from model_trainer.engine.training.live_tensors import (
+    copied,
+    copy_into,
+    not_finite,
+    prefixed,
+    tensors_of,
+    unprefixed,
+)
+from model_trainer.engine.training.meter import Clock, LossWindow, diverged
 from model_trainer.engine.training.optimizer import build_optimizer
+from model_trainer.engine.training.same_run import check_same_run, recipe_digest
+from model_trainer.engine.training.saving import Now, SaveSchedule
 from model_trainer.engine.training.schedule import multiplier
 from model_trainer.engine.training.seed import seed_everything
-from model_trainer.engine.training.state import SCHEMA_VERSION, TrainingState, recipe_digest
 from model_trainer.engine.training.update import WeightUpdate
 
 
@@ -27,37 +39,45 @@ def fit(
     task: TrainingTask,
     recipe: Recipe,
     device: Device,
-    checkpoints: Path,
+    checkpoints: CheckpointFolder,
     observer: TrainingObserver,
+    start: Snapshot | None = None,
+    now: Now = time.monotonic,
+    thread: Executor | None = None,
 ) -> FitResult:
-    """Trains `model` in place, from the newest valid checkpoint in `checkpoints` when there is one.
+    """Trains `model` in place, from the newest valid checkpoint when there is one; else from the weights of `start`, and
+    its optimizer's state if it holds one; else from the model's own weights.
 
-    Asks the observer at every step boundary whether to stop; a stop writes nothing more. Otherwise, with keep_best, the
-    model ends with the weights of the best evaluation. Raises DIVERGED before anything that is not finite is saved,
-    DISK_FULL when a checkpoint does not fit, DATA_CHANGED when there is one of the same recipe on other data.
+    Asks the observer at every step boundary whether to stop. A stop that keeps the work done saves a checkpoint first;
+    any other writes nothing more. Without a stop, with keep_best, the model ends with the weights of the best
+    evaluation. Raises DIVERGED before anything that is not finite is saved, DISK_FULL, STORAGE_READ_ONLY and
+    CHECKPOINT_NOT_WRITTEN at the step boundary after a checkpoint could not be written, DATA_CHANGED when there is one of
+    the same recipe on other data, CHECKPOINT_INVALID when `start` is of another model. `now` and `thread` are the clock
+    and the place for writing checkpoints.
     """
-    training = _Training(
-        model, task, recipe=recipe, device=device, checkpoints=checkpoints, observer=observer
-    )
-    training.resume()
-    training.announce()
-    stopped = None
-    while not training.is_done():
-        stopped = observer.stop_requested()
-        if stopped is not None:
-            break
-        training.update_weights()
-        training.evaluate_if_due()
-        training.log_if_due()
-        if training.save_is_due():
-            stopped = observer.stop_requested()  # validating took a while: the run may be another owner's now
-            if stopped is not None:
-                break
-            training.save()
-        training.report_progress()
-    if stopped is None:
-        training.take_best_weights()
-    return training.result(stopped)
+    with CheckpointWriter(checkpoints, observer=observer, thread=thread) as writer:
+        training = _Training(
+            model,
+            task,
+            recipe=recipe,
+            device=device,
+            checkpoints=checkpoints,
+            writer=writer,
+            observer=observer,
+            now=now,
+        )
+        training.resume(start)
+        training.announce()
+        stopped = training.catch_up()
+        while stopped is None and not training.is_done():
+            stopped = training.stop_at_boundary()
+            if stopped is None:
+                training.update_weights()
+                stopped = training.finish_step()
+        stopped = training.keep_work(stopped)
+        if stopped is None:
+            training.take_best_weights()
+        return training.result(stopped)
 
 
 class _Training:
@@ -68,18 +88,22 @@ class _Training:
         *,
         recipe: Recipe,
         device: Device,
-        checkpoints: Path,
+        checkpoints: CheckpointFolder,
+        writer: CheckpointWriter,
         observer: TrainingObserver,
+        now: Now,
     ) -> None:
         self._model = model
         self._task = task
         self._recipe = recipe
         self._device = device
-        self._checkpoints = CheckpointFolder(checkpoints, sign=observer.stop_requested)
+        self._checkpoints = checkpoints
+        self._writer = writer
         self._passed_over: tuple[int, ...] = ()
         self._observer = observer
         self._total_steps = total_steps(recipe, steps_per_epoch=task.steps_per_epoch)
         self._every = intervals(recipe, total_steps=self._total_steps, steps_per_epoch=task.steps_per_epoch)
+        self._saves = SaveSchedule(self._every, total_steps=self._total_steps, now=now)
         self._recipe_sha256 = recipe_digest(recipe)
         device.move_module(model)
         model.train()
@@ -98,17 +122,22 @@ class _Training:
         self._metrics: dict[str, float] = {}
         self._new_metrics: dict[str, float] = {}
         self._is_best = False
+        self._evaluation_owed = False
 
-    def resume(self) -> None:
-        """Goes on from the newest checkpoint that verifies; from the start, with the recipe's seed, without one."""
+    def resume(self, start: Snapshot | None) -> None:
+        """Goes on from the newest checkpoint that verifies; without one from `start`, with the recipe's seed."""
         self._checkpoints.sweep()
         for step in reversed(self._checkpoints.steps()):
             snapshot = self._verified(step)
             if snapshot is not None:
                 self._restore(snapshot)
+                self._saves.begin(self._step)
                 self._observer.resumed(step=self._step)
                 return
             self._passed_over += (step,)
+        if start is not None:
+            copy_into(self._model, start.model)
+            self._update.optimizer.load_state(copied(unprefixed("optimizer", start.training)))
         seed_everything(self._recipe.seed)
 
     def announce(self) -> None:
@@ -119,6 +148,15 @@ class _Training:
             tokens_per_step=self._task.tokens_per_step,
         )
         self._clock = Clock()
+
+    def catch_up(self) -> StopReason | None:
+        """Evaluates the step that a stop had left unevaluated; returns a stop that comes meanwhile."""
+        return self.finish_step() if self._evaluation_owed else None
+
+    def stop_at_boundary(self) -> StopReason | None:
+        """Tells of checkpoints that are complete, raises what a checkpoint failed of, asks whether to stop."""
+        self._writer.poll()
+        return self._observer.stop_requested()
 
     def is_done(self) -> bool:
         """Whether there is no step left to take."""
@@ -132,63 +170,30 @@ class _Training:
         self._new_metrics = {}
         self._is_best = False
 
-    def evaluate_if_due(self) -> None:
-        """Validation, and what it means for the best weights and early stopping."""
-        if not self._is_due(self._every.evaluate):
-            return
-        self._window.read()  # a loss that is not finite is reported as such, not as a strange validation
-        self._device.synchronize()
-        with self._clock.aside("evaluate"):
-            self._model.eval()
-            metrics = self._task.evaluate(self._model)
-            self._model.train()
-        self._is_best = self._best.consider(metrics, step=self._step)
-        self._new_metrics |= {f"validation_{name}": value for name, value in metrics.items()}
+    def finish_step(self) -> StopReason | None:
+        """What follows the update: evaluation, row, checkpoint, progress; returns a stop that comes in between."""
+        if self._is_due(self._every.evaluate):
+            stopped = self._evaluate()
+            if stopped is not None:
+                return stopped
+        self._log_if_due()
+        stopped = self._save_if_due()
+        if stopped is None:
+            self._report_progress()
+        return stopped
 
-    def log_if_due(self) -> None:
-        """One row: of the losses since the last one, of an evaluation, or of both."""
-        timings: dict[str, float] = {}
-        if self._step == 1 or self._is_due(self._every.log):
-            self._new_metrics = self._window.take() | self._position() | self._new_metrics
-            timings = self._timings()
-        if self._new_metrics:
-            self._metrics |= self._new_metrics
-            self._observer.logged(step=self._step, metrics=self._new_metrics, timings=timings)
+    def keep_work(self, stopped: StopReason | None) -> StopReason | None:
+        """Waits until the last step is on disk, after writing it if need be; returns why training ends early, if it does.
 
-    def save_is_due(self) -> bool:
-        """At the interval of checkpoints, at the end, and for weights that are the best yet."""
-        best_is_wanted = self._recipe.checkpoint.keep_best and self._is_best
-        return best_is_wanted or self.is_done() or self._is_due(self._every.checkpoint)
-
-    def save(self) -> None:
-        """A checkpoint, and room for the next."""
-        self._window.read()  # raises before a state that is not finite is saved
-        with self._clock.aside("checkpoint"):
-            saved = self._checkpoints.save(self._snapshot())
-            self._checkpoints.retain(
-                newest=self._step,
-                keep_last=self._recipe.checkpoint.keep_last,
-                best=self._best.state.step if self._recipe.checkpoint.keep_best else None,
-                passed_over=self._passed_over,
-            )
-        self._passed_over = ()
-        self._observer.checkpoint_saved(
-            step=self._step, path=saved.path, num_bytes=saved.num_bytes, metrics=dict(self._metrics)
-        )
-
-    def report_progress(self) -> None:
-        """How far the run has come, after every step."""
-        seconds = self._clock.step()
-        self._observer.stepped(
-            Progress(
-                step=self._step,
-                total_steps=self._total_steps,
-                fraction=self._step / self._total_steps,
-                epoch=self._step / self._task.steps_per_epoch,
-                tokens_per_second=self._task.tokens_per_step / seconds if seconds > 0 else None,
-                eta_seconds=(self._total_steps - self._step) * seconds,
-            )
-        )
+        A stop that keeps no work waits for nothing, and comes before one that does.
+        """
+        if stopped is not None and not stopped.keeps_work:
+            return stopped
+        sooner = self._save_now() if self._saves.last_step != self._step else None
+        if sooner is None:
+            with self._clock.aside("checkpoint"):
+                sooner = self._writer.wait()
+        return sooner or stopped
 
     def take_best_weights(self) -> None:
         """Loads the weights of the best evaluation when keep_best asks for them and the last were not the best."""
@@ -199,7 +204,7 @@ class _Training:
         if snapshot is None:
             self._best.replace(_validation(self._metrics), step=self._step)
         else:
-            _copy_into(self._model, snapshot.model)
+            copy_into(self._model, snapshot.model)
 
     def result(self, stopped: StopReason | None) -> FitResult:
         """How it ended."""
@@ -214,6 +219,87 @@ class _Training:
             last_metrics=dict(self._metrics),
             tokens_seen=self._step * self._task.tokens_per_step,
             timings_seconds=self._clock.totals(),
+        )
+
+    def _evaluate(self) -> StopReason | None:
+        """Validation, and what it means for the best weights and early stopping.
+
+        It may be long, so it may be asked to stop. Where that keeps the work, the step stays as it is, and whoever
+        resumes it evaluates it first.
+        """
+        self._window.read()  # a loss that is not finite is reported as such, not as a strange validation
+        self._device.synchronize()
+        self._evaluation_owed = True
+        try:
+            with self._clock.aside("evaluate"):
+                self._model.eval()
+                metrics = self._task.evaluate(self._model)
+                self._model.train()
+        except AskedToStop:
+            stopped = self._observer.stop_requested()
+            if stopped is None or not stopped.keeps_work:
+                raise
+            return stopped
+        self._evaluation_owed = False
+        self._is_best = self._best.consider(metrics, step=self._step)
+        self._new_metrics |= {f"validation_{name}": value for name, value in metrics.items()}
+        return None
+
+    def _log_if_due(self) -> None:
+        """One row: of the losses since the last one, of an evaluation, or of both."""
+        timings: dict[str, float] = {}
+        if self._step == 1 or self._is_due(self._every.log):
+            self._new_metrics = self._window.take() | self._position() | self._new_metrics
+            timings = self._timings()
+        if self._new_metrics:
+            self._metrics |= self._new_metrics
+            self._observer.logged(step=self._step, metrics=self._new_metrics, timings=timings)
+
+    def _save_if_due(self) -> StopReason | None:
+        """A checkpoint at its interval, at the end, and for weights that are the best yet; returns a stop that comes before
+        it. One that is due by its interval waits for the first step at which the disk is free; the others hold training up
+        until it is."""
+        is_due = self._saves.is_due(self._step)
+        must_be = self.is_done() or (self._recipe.checkpoint.keep_best and self._is_best)
+        self._writer.poll()
+        if self._saves.last_step == self._step or not (must_be or (is_due and not self._writer.is_busy)):
+            return None
+        stopped = (
+            self._observer.stop_requested()
+        )  # validating took a while: the run may be another owner's now
+        if stopped is not None and not stopped.keeps_work:
+            return stopped
+        return self._save_now()
+
+    def _save_now(self) -> StopReason | None:
+        """A snapshot, on its way to disk; returns a stop that keeps no work when one comes before the disk is free."""
+        self._window.read()  # raises before a state that is not finite is saved
+        with self._clock.aside("checkpoint"):
+            stopped = self._writer.wait()
+            if stopped is not None:
+                return stopped
+            keep = self._recipe.checkpoint
+            best = self._best.state.step if keep.keep_best else None
+            self._writer.begin(
+                self._snapshot(),
+                Retention(keep_last=keep.keep_last, best=best, passed_over=self._passed_over),
+            )
+        self._passed_over = ()
+        self._saves.taken(self._step)
+        return None
+
+    def _report_progress(self) -> None:
+        """How far the run has come, after every step."""
+        seconds = self._clock.step()
+        self._observer.stepped(
+            Progress(
+                step=self._step,
+                total_steps=self._total_steps,
+                fraction=self._step / self._total_steps,
+                epoch=self._step / self._task.steps_per_epoch,
+                tokens_per_second=self._task.tokens_per_step / seconds if seconds > 0 else None,
+                eta_seconds=(self._total_steps - self._step) * seconds,
+            )
         )
 
     def _is_due(self, every: int) -> bool:
@@ -231,6 +317,8 @@ class _Training:
 
     def _timings(self) -> dict[str, float]:
         """Over the steps since the last row. The losses were read just now, so the device has caught up."""
+        if self._step == self._timed_from:  # the step was taken by the process that stopped before its row
+            return {}
         step_seconds = self._clock.window_seconds() / (self._step - self._timed_from)
         self._timed_from = self._step
         return {
@@ -242,6 +330,12 @@ class _Training:
         }
 
     def _snapshot(self) -> Snapshot:
+        """Copies of everything; raises DIVERGED when a value is not finite."""
+        model = tensors_of(self._model)
+        optimizer = self._update.optimizer.state()
+        bad = not_finite(model) or not_finite(optimizer)
+        if bad is not None:
+            raise diverged(f"tensor {bad}", step=self._step)
         state = TrainingState(
             schema_version=SCHEMA_VERSION,
             recipe_sha256=self._recipe_sha256,
@@ -254,19 +348,20 @@ class _Training:
             window=self._window.state,
             best=self._best.state,
             loss_scale=self._update.loss_scale.state,
-            metrics=self._metrics,
+            metrics=dict(self._metrics),
+            evaluation_owed=self._evaluation_owed,
         )
         training = (
-            _prefixed("optimizer", self._update.optimizer.state())
-            | _prefixed("task", self._task.state())
-            | _prefixed("rng", self._device.rng_state())
+            prefixed("optimizer", copied(optimizer))
+            | prefixed("task", copied(self._task.state()))
+            | prefixed("rng", copied(self._device.rng_state()))
         )
-        return Snapshot(state=state, model=_tensors_of(self._model), training=training)
+        return Snapshot(state=state, model=copied(model), training=training)
 
     def _verified(self, step: int) -> Snapshot | None:
         try:
-            snapshot = self._checkpoints.load(step)
-            _check_same_run(
+            snapshot = self._checkpoints.load(step, sign=self._observer.stop_requested)
+            check_same_run(
                 snapshot,
                 recipe_sha256=self._recipe_sha256,
                 data_sha256=self._task.data_sha256,
@@ -281,14 +376,15 @@ class _Training:
 
     def _restore(self, snapshot: Snapshot) -> None:
         state = snapshot.state
-        _copy_into(self._model, snapshot.model)
-        self._update.optimizer.load_state(_unprefixed("optimizer", snapshot.training))
-        self._task.load_state(_unprefixed("task", snapshot.training))
-        self._device.load_rng_state(_unprefixed("rng", snapshot.training))
+        copy_into(self._model, snapshot.model)
+        self._update.optimizer.load_state(unprefixed("optimizer", snapshot.training))
+        self._task.load_state(unprefixed("task", snapshot.training))
+        self._device.load_rng_state(unprefixed("rng", snapshot.training))
         self._update.loss_scale.state = state.loss_scale
         self._window.state = state.window
         self._best.state = state.best
         self._metrics = dict(state.metrics)
+        self._evaluation_owed = state.evaluation_owed
         self._step = self._timed_from = state.step
 
 
@@ -296,41 +392,3 @@ def _validation(row: Mapping[str, float]) -> dict[str, float]:
     """The evaluation inside a row, under its own names."""
     prefix = "validation_"
     return {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix)}
-
-
-def _check_same_run(snapshot: Snapshot, *, recipe_sha256: str, data_sha256: str, total_steps: int) -> None:
-    """The same recipe on the same data has the same tensors by name and shape: nothing else is left to check.
-
-    Other data are no reason to start over without a word: the run would end as one that nobody ordered.
-    """
-    if snapshot.state.recipe_sha256 != recipe_sha256:
-        raise AppError(ErrorCode.CHECKPOINT_INVALID, "It was made by another recipe.")
-    if snapshot.state.data_sha256 != data_sha256:
-        raise AppError(
-            ErrorCode.DATA_CHANGED,
-            f"The data have changed since this run reached step {snapshot.state.step}, so it cannot go on. Order a new "
-            "training, and leave its corpus as it is until it has ended.",
-            facts={"step": snapshot.state.step},
-        )
-    if snapshot.state.total_steps != total_steps:
-        raise AppError(ErrorCode.CHECKPOINT_INVALID, "It was made for a run of another length.")
-
-
-def _tensors_of(model: nn.Module) -> Tensors:
-    tensors: Tensors = dict(model.named_parameters())
-    return tensors | dict(model.named_buffers())
-
-
-def _copy_into(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    with torch.no_grad():
-        for name, tensor in _tensors_of(model).items():
-            tensor.copy_(tensors[name])
-
-
-def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
-    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
-
-
-def _unprefixed(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
-    start = f"{prefix}/"
-    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}

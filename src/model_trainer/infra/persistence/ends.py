@@ -1,7 +1,7 @@
-"""Rules of a run's life that every store shares: what an outcome means, when a lost run is given up."""
+"""Rules of a run's life that every store shares: what an outcome means, when a lost run is given up, who is refused."""
 
-from model_trainer.core.contracts.events import Event, JobPaused, JobResumed
-from model_trainer.core.contracts.run import Lease, Outcome, Problem, RunStatus
+from model_trainer.core.contracts.events import StoredEvent
+from model_trainer.core.contracts.run import Lease, Outcome, Problem, RunKind, RunRecord, RunStatus
 from model_trainer.core.errors import AppError, ErrorCode, FailureClass, Reason, failure_class_of, reason_of
 
 MAX_CRASHES = 3
@@ -9,26 +9,17 @@ MAX_CRASHES = 3
 NEW_MESSAGE = "Waiting for a worker."
 STARTED = "A worker started."
 CANCELLED = "Cancelled on request."
+PAUSED = "Paused on request."
+PAUSING = "Pausing at the next step, as asked for."
+RESUMED = "Resumed; waiting for a worker."
+RESUMED_BY_ITSELF = "There is space on the disk again; waiting for a worker."
 RESCUED = "The worker was lost; waiting for another one."
 GIVEN_UP = (
     f"{MAX_CRASHES} workers were lost on this run without progress. See its log for the last thing it did."
 )
 LOST_WORKER = Problem(
-    code=ErrorCode.WORKER_LOST, message="The worker stopped reporting and its lease ran out."
+    code=ErrorCode.WORKER_LOST, message="The worker died, or stopped reporting until its lease ran out."
 )
-
-
-def standing_after(events: tuple[Event, ...]) -> tuple[RunStatus | None, Reason | None]:
-    """The status that pausing and resuming events ask for; None when they ask for none."""
-    for event in reversed(events):
-        match event:
-            case JobPaused(reason=reason):
-                return RunStatus.PAUSED, reason
-            case JobResumed():
-                return RunStatus.RUNNING, None
-            case _:
-                continue
-    return None, None
 
 
 def reason_of_outcome(outcome: Outcome) -> Reason | None:
@@ -55,6 +46,17 @@ def lease_lost(lease: Lease) -> AppError:
     return AppError(ErrorCode.LEASE_LOST, message, facts={"run_id": lease.run_id, "epoch": lease.epoch})
 
 
+def store_lost(lease: Lease) -> AppError:
+    """What an owner hears whose run the store does not know: nobody else has it, so it goes on."""
+    message = (
+        "The store does not know this run: it has lost its data. Bring it back with `model-trainer rebuild`; "
+        "the worker goes on meanwhile."
+    )
+    return AppError(
+        ErrorCode.STORE_UNAVAILABLE, message, facts={"run_id": lease.run_id, "epoch": lease.epoch}
+    )
+
+
 def run_not_found(run_id: str) -> AppError:
     """What anyone hears who asks for a run that is not there."""
     return AppError(ErrorCode.RUN_NOT_FOUND, f"There is no run {run_id}. GET /runs lists those there are.")
@@ -63,6 +65,51 @@ def run_not_found(run_id: str) -> AppError:
 def run_has_ended(status: str) -> AppError:
     """What anyone hears who wants to cancel a run that has ended otherwise."""
     return AppError(ErrorCode.CONFLICT, f"This run has {status} already, so it cannot be cancelled.")
+
+
+def cannot_pause(record: RunRecord) -> AppError:
+    """What anyone hears who wants to pause what cannot stand still."""
+    if record.kind is not RunKind.TRAIN:
+        names = {RunKind.TOKENIZER: "a tokenizer's training", RunKind.EVALUATE: "an evaluation"}
+        message = (
+            f"Only a model's training can be paused; this run is {names[record.kind]}. Cancel it instead."
+        )
+    elif record.status is RunStatus.CANCELLING:
+        message = (
+            "This run is being cancelled, so it cannot be paused. Once it is cancelled it can be resumed."
+        )
+    else:
+        message = f"This run is {record.status.value} already, so it cannot be paused."
+    return AppError(ErrorCode.CONFLICT, message)
+
+
+def cannot_resume(record: RunRecord) -> AppError:
+    """What anyone hears who wants to resume a run that does not stand still, with the way out."""
+    match record.status:
+        case RunStatus.COMPLETED:
+            way = "start a new training with init_from to go on from its weights"
+            message = f"This run is completed; {way if record.kind is RunKind.TRAIN else 'start a new one'}."
+        case RunStatus.CANCELLING:
+            message = "This run is being cancelled; resume it when its status is cancelled."
+        case RunStatus.QUEUED:
+            message = "This run is queued; it starts as soon as a worker is free."
+        case _ if record.pause_requested:
+            message = "This run is still running; resume it when its status is paused."
+        case _:
+            message = (
+                f"This run is {record.status.value}; pause it first to resume it from another checkpoint."
+            )
+    return AppError(ErrorCode.CONFLICT, message)
+
+
+def without_gaps(events: tuple[StoredEvent, ...]) -> tuple[StoredEvent, ...]:
+    """The events from number 1 up to the first that is missing: those that a restored stream can hold."""
+    return tuple(event for place, event in enumerate(events, start=1) if event.seq == place)
+
+
+def lease_ms_left(record: RunRecord) -> int:
+    """How long the owner of a restored run has to be heard of: about the lease it had."""
+    return max(0, record.lease_until_ms - record.updated_at_ms)
 
 
 def key_reused() -> AppError:

@@ -9,11 +9,12 @@ from typing import Protocol
 from model_trainer.core.contracts.events import Event, StoredEvent
 from model_trainer.core.contracts.run import (
     Flags,
+    HandBack,
+    Holder,
     IdempotencyKey,
     Lease,
     NewRun,
     Outcome,
-    Problem,
     RunKind,
     RunPage,
     RunQuery,
@@ -23,7 +24,7 @@ from model_trainer.core.contracts.run import (
     Submission,
     Worker,
 )
-from model_trainer.infra.persistence.ends import key_reused, lease_lost, run_not_found
+from model_trainer.infra.persistence.ends import cannot_pause, key_reused, run_not_found, store_lost
 from model_trainer.infra.persistence.memory_run import MemoryRun
 from model_trainer.infra.persistence.run_index import matches
 from model_trainer.infra.persistence.run_queue import Order, order_for
@@ -64,7 +65,7 @@ class MemoryRunStore:
     def set_flag_by_hand(self, run_id: str, value: str) -> None:
         """What `SET runs:<id>:cancelled` is to Redis."""
         with self._lock:
-            self._runs[run_id].flag = value
+            self._runs[run_id].run.flag = value
 
     def submit(self, run: NewRun, *, idempotency: IdempotencyKey | None) -> Submission:
         """See RunStore."""
@@ -76,7 +77,7 @@ class MemoryRunStore:
                 if earlier is not None:
                     return earlier
                 self._keys[idempotency.key] = (run.run_id, idempotency.body_sha256)
-            self._runs[run.run_id] = MemoryRun(run, now_ms=self._now_ms())
+            self._runs[run.run_id] = MemoryRun.submitted(run, now_ms=self._now_ms())
             self._enqueue(self._runs[run.run_id].record)
             self._announce(run.run_id)
             return Submission(record=self.get(run.run_id), replayed=False)
@@ -106,13 +107,15 @@ class MemoryRunStore:
         found = [record for record in records if matches(record, query)]
         return RunPage(records=tuple(found[: query.limit]), has_more=len(found) > query.limit)
 
-    def claim(self, run_id: str, *, epoch: int, owner: str, lease_seconds: float) -> Lease | None:
+    def claim(
+        self, run_id: str, *, epoch: int, owner: str, host: str | None, lease_seconds: float
+    ) -> Lease | None:
         """See RunStore."""
         with self._lock:
             if run_id not in self._runs:
                 return None
-            with self._change_of_others(run_id) as run:
-                return run.claim(epoch=epoch, owner=owner, lease_seconds=lease_seconds)
+            with self._change(run_id) as run:
+                return run.claim(epoch=epoch, owner=owner, host=host, lease_seconds=lease_seconds)
 
     def flags(self, lease: Lease) -> Flags:
         """See RunStore."""
@@ -130,47 +133,90 @@ class MemoryRunStore:
             run.finish(lease, outcome, events)
             return run.record
 
-    def release(
-        self,
-        lease: Lease,
-        *,
-        message: str,
-        delay_seconds: float = 0.0,
-        events: tuple[Event, ...] = (),
-        problem: Problem | None = None,
-    ) -> None:
-        """See RunStore. A run whose cancellation was asked for ends instead."""
+    def release(self, lease: Lease, hand_back: HandBack, events: tuple[Event, ...] = ()) -> RunRecord:
+        """See RunStore."""
         with self._owned(lease) as run:
-            run.release(
-                lease,
-                message=message,
-                delay_ms=round(delay_seconds * 1000),
-                events=events,
-                problem=problem,
-            )
-            if run.record.status is RunStatus.QUEUED and delay_seconds == 0:
+            run.release(lease, hand_back, events)
+            if run.record.status is RunStatus.QUEUED and hand_back.delay_seconds == 0:
                 self._enqueue(run.record)
+            return run.record
 
     def request_cancel(self, run_id: str) -> RunRecord:
         """See RunStore."""
-        with self._change_of_others(run_id) as run:
+        with self._change(run_id) as run:
             waited = run.record.status is RunStatus.QUEUED
             run.request_cancel()
             if waited:
-                self._queue.remove(run_id, epoch=run.record.epoch, queue=run.record.queue)
+                self._drop_order(run.record)
             return run.record
 
-    def reap(self) -> tuple[str, ...]:
+    def request_pause(self, run_id: str) -> RunRecord:
+        """See RunStore."""
+        with self._change(run_id) as run:
+            waited = run.record.status is RunStatus.QUEUED
+            is_accepted = run.request_pause()
+            if waited:
+                self._drop_order(run.record)
+        if not is_accepted:
+            raise cannot_pause(run.record)
+        return run.record
+
+    def resume(self, run_id: str, *, step: int | None = None) -> RunRecord:
+        """See RunStore."""
+        with self._change(run_id) as run:
+            run.resume(step=step)
+            self._unaccounted.discard(run_id)
+            self._enqueue(run.record)
+            return run.record
+
+    def resume_when_due(self, run_id: str) -> bool:
+        """See RunStore."""
+        with self._lock:
+            if run_id not in self._runs:
+                return False
+            with self._change(run_id) as run:
+                is_resumed = run.resume_when_due()
+                if is_resumed:
+                    self._enqueue(run.record)
+                return is_resumed
+
+    def held(self) -> tuple[Holder, ...]:
+        """See RunStore."""
+        with self._lock:
+            records = [run.record for _, run in sorted(self._runs.items())]
+        return tuple(
+            Holder(run_id=record.run_id, epoch=record.epoch, owner=record.owner, host=record.host)
+            for record in records
+            if record.owner is not None
+        )
+
+    def reap(self, lost: tuple[Holder, ...] = ()) -> tuple[str, ...]:
         """See RunStore."""
         touched: list[str] = []
+        lost_epochs = {holder.run_id: holder.epoch for holder in lost}
         with self._lock:
             for run_id in sorted(self._runs):
-                with self._change_of_others(run_id) as run:
-                    if run.reap() or self._is_forgotten(run):
+                with self._change(run_id) as run:
+                    if run.reap(lost_epoch=lost_epochs.get(run_id)) or self._is_forgotten(run):
                         touched.append(run_id)
                     if self._is_forgotten(run):
                         self._enqueue(run.record)
         return tuple(touched)
+
+    def restore(self, record: RunRecord, events: tuple[StoredEvent, ...]) -> bool:
+        """See RunStore."""
+        with self._lock:
+            if record.run_id in self._runs:
+                return False
+            self._runs[record.run_id] = MemoryRun.restored(record, events, now_ms=self._now_ms())
+            return True
+
+    def lose_everything(self) -> None:
+        """What `FLUSHALL` is to Redis."""
+        with self._lock:
+            self._runs.clear()
+            self._keys.clear()
+            self._unaccounted.clear()
 
     def unaccounted(self, limit: int) -> tuple[str, ...]:
         """See RunStore."""
@@ -187,7 +233,7 @@ class MemoryRunStore:
         with self._lock:
             run = self._runs.get(run_id)
             first = max(after, 0)
-            return () if run is None else tuple(run.events[first : first + limit])
+            return () if run is None else tuple(run.run.events[first : first + limit])
 
     def status_counts(self) -> dict[tuple[str, str], int]:
         """See RunStore."""
@@ -205,26 +251,19 @@ class MemoryRunStore:
         """A run under the lock, at this moment; what was appended to its events is announced at the end."""
         with self._lock:
             run = self._known(run_id)
-            run.now_ms = self._now_ms()
-            seq = run.record.last_event_seq
-            yield run
-            for _ in range(seq, run.record.last_event_seq):
-                self._announce(run_id)
-
-    @contextmanager
-    def _change_of_others(self, run_id: str) -> Iterator[MemoryRun]:
-        """A change by somebody else than the owner: an end is not on disk then."""
-        with self._change(run_id) as run:
-            had_ended = run.record.status.is_terminal
+            run.run.now_ms = self._now_ms()
+            seq, had_ended = run.record.last_event_seq, run.record.status.is_terminal
             yield run
             if run.record.status.is_terminal and not had_ended:
                 self._unaccounted.add(run_id)
+            for _ in range(seq, run.record.last_event_seq):
+                self._announce(run_id)
 
     @contextmanager
     def _owned(self, lease: Lease) -> Iterator[MemoryRun]:
         with self._lock:
             if lease.run_id not in self._runs:
-                raise lease_lost(lease)
+                raise store_lost(lease)
             with self._change(lease.run_id) as run:
                 yield run
 
@@ -235,9 +274,12 @@ class MemoryRunStore:
 
     def _is_forgotten(self, run: MemoryRun) -> bool:
         record = run.record
-        if record.status is not RunStatus.QUEUED or run.not_before_ms > run.now_ms:
+        if record.status is not RunStatus.QUEUED or run.run.not_before_ms > run.run.now_ms:
             return False
         return not self._queue.holds(record.run_id, epoch=record.epoch, queue=record.queue)
+
+    def _drop_order(self, record: RunRecord) -> None:
+        self._queue.remove(record.run_id, epoch=record.epoch, queue=record.queue)
 
     def _enqueue(self, record: RunRecord) -> None:
         order = order_for(record.kind, run_id=record.run_id, epoch=record.epoch)

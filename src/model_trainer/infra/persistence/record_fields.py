@@ -4,21 +4,23 @@ from collections.abc import Mapping
 
 from pydantic import TypeAdapter
 
-from model_trainer.core.contracts.base import JsonObject, dump_json
-from model_trainer.core.contracts.events import Event
+from model_trainer.core.contracts.base import JsonObject, as_json, dump_json
+from model_trainer.core.contracts.events import Event, StoredEvent
 from model_trainer.core.contracts.run import NewRun, Outcome, Phase, Progress, RunRecord, RunUpdate
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.infra.persistence.ends import NEW_MESSAGE, failure_class_of_outcome, reason_of_outcome
 
 TEXT_FIELDS = (
     "run_id", "kind", "queue", "family", "user_id", "parent_run_id", "request_id",
-    "status", "phase", "message", "reason", "failure_class", "owner",
+    "status", "phase", "message", "reason", "failure_class", "owner", "host",
 )  # fmt: skip
 JSON_FIELDS = (
     "spec", "metadata", "problem", "epoch", "lease_until_ms", "attempt", "created_at_ms", "updated_at_ms",
     "started_at_ms", "finished_at_ms", "heartbeat_at_ms", "progress", "metrics", "result", "last_event_seq",
+    "resume_order", "checkpoint",
 )  # fmt: skip
-"""Digits are JSON too. The hash also holds what only the scripts read: step, token, told, not_before_ms, marks."""
+FLAG_FIELDS = ("cancel_requested", "pause_requested")
+"""JSON_FIELDS: digits are JSON too. The hash also holds what only the scripts read: step, token, told, not_before_ms, marks."""
 
 _json: TypeAdapter[JsonObject] = TypeAdapter(JsonObject)
 
@@ -56,13 +58,43 @@ def record_of(fields: Mapping[str, str]) -> RunRecord:
     members = [f'"{name}":{dump_json(fields.get(name))}' for name in TEXT_FIELDS]
     members += [f'"{name}":{fields.get(name, "null")}' for name in JSON_FIELDS]
     members.append(f'"retries":{fields.get("retries", "0")}')
-    members.append(f'"cancel_requested":{"true" if fields.get("cancel_requested") == "1" else "false"}')
+    members += [f'"{name}":{"true" if fields.get(name) == "1" else "false"}' for name in FLAG_FIELDS]
     try:
         members.append(f'"attempts":[{",".join(_attempts(fields))}]')
         return RunRecord.model_validate_json("{" + ",".join(members) + "}")
     except ValueError as error:  # pydantic's too
         message = f"The record of run {fields.get('run_id', '')} is damaged."
         raise AppError(ErrorCode.INTERNAL, message, facts={"detail": str(error)}) from error
+
+
+def fields_of_restored(record: RunRecord, *, last_event_seq: int) -> dict[str, str]:
+    """The hash that holds a record, as far as the record tells; its status has a place of its own in the script."""
+    known = {name: value for name, value in as_json(record).items() if value is not None}
+    fields = {name: str(known[name]) for name in TEXT_FIELDS if name in known and name != "status"}
+    fields |= {name: dump_json(known[name]) for name in JSON_FIELDS if name in known}
+    fields |= {name: "1" if known[name] is True else "0" for name in FLAG_FIELDS}
+    fields |= {"retries": str(record.retries), "step": str(record.progress.step)}
+    for position, attempt in enumerate(record.attempts, start=1):
+        prefix = f"attempt.{position}."
+        fields[f"{prefix}owner"] = attempt.owner
+        for name, value in as_json(attempt).items():
+            if name != "owner" and value is not None:
+                fields[prefix + name] = dump_json(value)
+    return fields | {"last_event_seq": str(last_event_seq)}
+
+
+def stored_event_arguments(events: tuple[StoredEvent, ...]) -> list[str]:
+    """Numbered events as a script takes them: number, time, type and JSON of each."""
+    return [
+        part
+        for stored in events
+        for part in (
+            str(stored.seq),
+            str(stored.at_ms),
+            stored.event.type,
+            stored.event.model_dump_json(),
+        )
+    ]
 
 
 def pairs(items: list[str]) -> dict[str, str]:
@@ -96,6 +128,8 @@ def fields_of_update(update: RunUpdate) -> dict[str, str]:
         fields |= {"progress": update.progress.model_dump_json(), "step": str(update.progress.step)}
     if update.metrics is not None:
         fields["metrics"] = _json_text(update.metrics)
+    if update.checkpoint is not None:
+        fields["checkpoint"] = update.checkpoint.model_dump_json()
     if update.quiet_ms > 0:
         fields["quiet_ms"] = str(update.quiet_ms)
     return fields

@@ -11,9 +11,11 @@ from pydantic import TypeAdapter
 from redis.client import Pipeline
 
 from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.infra.persistence.absence import Absence
 from model_trainer.infra.persistence.redis_errors import (
     CONNECTION_ERROR,
     NO_SCRIPT_ERROR,
+    TIMEOUT_ERROR,
     WATCH_ERROR,
     translated_errors,
 )
@@ -84,19 +86,21 @@ class Script:
 class RedisClient:
     """Sends commands; raises STORE_UNAVAILABLE when the server cannot be reached or cannot work for now."""
 
-    def __init__(self, connection: redis.Redis) -> None:
+    def __init__(self, connection: redis.Redis, *, absence: Absence | None = None) -> None:
+        """`absence`: left out, every call waits for itself."""
         self.connection = connection
         """redis-py's own client, for a library that asks for one."""
         self._commands: _Commands = connection
+        self._absence = absence or Absence(seconds=0.0)
 
     def call(self, *command: Argument) -> object:
         """The reply to one command."""
-        with translated_errors():
+        with self._asking():
             return self._commands.execute_command(*command)
 
     def many(self, commands: Sequence[Command]) -> list[object]:
         """The replies to several commands, sent in one go (not as a transaction)."""
-        with translated_errors():
+        with self._asking():
             pipeline: _Pipeline = self.connection.pipeline(transaction=False)
             for command in commands:
                 pipeline.execute_command(*command)
@@ -108,7 +112,7 @@ class RedisClient:
         Tried again once when the connection broke: scripts recognise a call whose reply was lost. Not after a
         timeout, so that an answer, also a bad one, comes in time.
         """
-        with translated_errors():
+        with self._asking():
             try:
                 reply = self._evaluate(script, key, arguments)
             except CONNECTION_ERROR:
@@ -118,7 +122,7 @@ class RedisClient:
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """A transaction on a connection of its own, given back at the end."""
-        with translated_errors():
+        with self._asking():
             pipeline = self.connection.pipeline(transaction=True)
             try:
                 yield Transaction(pipeline)
@@ -128,6 +132,17 @@ class RedisClient:
     def close(self) -> None:
         """Ends all connections."""
         self._commands.close()
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        self._absence.check()
+        with translated_errors():
+            try:
+                yield
+            except TIMEOUT_ERROR:
+                self._absence.noticed()
+                raise
+        self._absence.ended()
 
     def _evaluate(self, script: Script, key: str, arguments: Sequence[Argument]) -> object:
         try:
@@ -141,7 +156,8 @@ def connect(url: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> RedisClien
 
     Args:
         url: may hold a password; it is never logged and never part of an error.
-        timeout_seconds: for connecting and for each reply; a server that hangs costs no more than this.
+        timeout_seconds: for connecting and for each reply; a server that hangs costs no more than this, and for a moment
+            afterwards only one caller that much, the others nothing.
     """
     library: _Library = redis
     try:
@@ -157,7 +173,7 @@ def connect(url: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> RedisClien
         # Without its cause: the message of urllib's error may hold the address, and so a password.
         message = "REDIS_URL is not an address of Redis. It must begin with redis://, rediss:// or unix://."
         raise AppError(ErrorCode.CONFIG_INVALID, message, facts={"detail": type(error).__name__}) from None
-    return RedisClient(connection)
+    return RedisClient(connection, absence=Absence())
 
 
 class _Library(Protocol):

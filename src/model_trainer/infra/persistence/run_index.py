@@ -6,7 +6,12 @@ from model_trainer.core.contracts.base import dump_json
 from model_trainer.core.contracts.run import NewRun, RunKind, RunQuery, RunRecord, RunStatus
 
 
-def indexes_of(run: NewRun) -> list[str]:
+def record_key(run_id: str) -> str:
+    """The hash that is the record."""
+    return f"runs:record:{run_id}"
+
+
+def indexes_of(run: NewRun | RunRecord) -> list[str]:
     """The indexes a run is in for life. The one of its status moves with it, in the scripts."""
     keys = [index_key(run.kind), index_key(run.kind, "family", run.family)]
     if run.user_id is not None:

@@ -9,8 +9,8 @@ from model_trainer.core.contracts.events import Event
 from model_trainer.core.contracts.run import Lease
 from model_trainer.core.errors import AppError
 
-ToldBefore = Callable[[], int]
-"""Asks the store how many events of this lease it has."""
+ToldBefore = Callable[[], int | None]
+"""Asks the store how many events of this lease it has; None after a rebuild, when it takes the owner's word for it."""
 
 
 class ToldEvents:
@@ -62,13 +62,14 @@ class _Told:
     def position_of(self, events: tuple[Event, ...], *, told_before: ToldBefore) -> int:
         """Only the store knows it at the first call, and when other events come than those that are unsure."""
         if self._sure is None:
-            self._sure = told_before()
+            self._sure = told_before() or 0
             return self._sure
         same = _same_at_the_start(events, self._unsure)
         if same < min(len(events), len(self._unsure)):
             there = told_before()
-            again = min(same, there - self._sure)
-            self._sure, self._unsure = there - again, events[:again]
+            again = 0 if there is None else min(same, there - self._sure)
+            self._sure = self._sure if there is None else there - again
+            self._unsure = events[:again]
         return self._sure
 
     def failed(self, events: tuple[Event, ...]) -> None:

@@ -11,9 +11,10 @@ from rq.job import Job, JobStatus
 from rq.serializers import Serializer
 
 from model_trainer.core.config.settings import RqSettings
-from model_trainer.core.logging import get_logger
-
-log = get_logger(__name__)
+from model_trainer.core.contracts.jobs import decode_job
+from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.infra.persistence.redis_client import RedisClient
+from model_trainer.infra.queue.quarantine import quarantine
 
 FUNCTION = "run_job"
 """The one function that a queue entry can ask for."""
@@ -64,6 +65,18 @@ class OrderJob(Job):
     def stopped_callback(self) -> None:
         """There is none."""
 
+    def refresh(self) -> None:
+        """Reads RQ's hash; something else under its name counts as absent too."""
+        try:
+            fields = RedisClient(self.connection).call("HGETALL", f"rq:job:{self.id}")
+        except AppError as error:
+            if error.code is ErrorCode.STORE_UNAVAILABLE:
+                raise
+            raise self._refused("not a hash") from error
+        if not fields:
+            raise NoSuchJobError(f"{self.id} is not there any more.")
+        self.restore(fields)
+
     def restore(self, raw_data: object) -> None:
         """Reads the payload from RQ's hash and passes over all else; limits come from the settings.
 
@@ -72,11 +85,14 @@ class OrderJob(Job):
         try:
             fields = _hash.validate_python(raw_data)
             data = _unpacked(fields[b"data"])
-            function, _, _, keywords = _call.validate_json(data)
-        except (ValidationError, KeyError, zlib.error) as error:
+            function, _, (payload,), keywords = _call.validate_json(data)
+            if function not in self.functions or keywords:
+                raise self._refused("unknown function")
+            order = decode_job(payload)
+        except (ValidationError, KeyError, zlib.error, AppError) as error:
             raise self._refused(type(error).__name__) from error
-        if function not in self.functions or keywords:
-            raise self._refused("unknown function")
+        if self.id != rq_job_id(order.run_id, epoch=order.epoch):
+            raise self._refused("the order of another run")
         self.data = data
         self.origin = self.queue_name
         self.timeout = self.settings.job_timeout_seconds
@@ -85,7 +101,7 @@ class OrderJob(Job):
         self._status = JobStatus.QUEUED
 
     def _refused(self, why: str) -> NoSuchJobError:
-        log.warning("queue_entry_refused", queue=self.queue_name, job=self.id, detail=why)
+        quarantine(self.connection, queue=self.queue_name, entry=self.id.encode(), why=why)
         return NoSuchJobError(f"{self.id} is no order of ours: {why}.")
 
 

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from types import FrameType
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 from redis import Redis
@@ -21,7 +23,11 @@ from model_trainer.core.logging import get_logger
 from model_trainer.infra.persistence.redis_client import RedisClient
 from model_trainer.infra.persistence.redis_errors import REDIS_ERROR
 from model_trainer.infra.queue.parent_death import ProcessControl, die_with_parent
+from model_trainer.infra.queue.quarantine import quarantine
 from model_trainer.infra.queue.rq_job import JOB_ID
+
+if TYPE_CHECKING:
+    from resource import struct_rusage  # Windows has none, and imports this file though it runs no workers
 
 log = get_logger(__name__)
 
@@ -62,7 +68,7 @@ class OrderQueue(Queue):
         taken = _taken.validate_python(reply)
         if taken is None or JOB_ID.fullmatch(taken[1]):
             return taken
-        log.warning("queue_entry_refused", queue=queue_key, detail="not an id of ours")
+        quarantine(connection, queue=queue_key, entry=taken[1], why="not an id of ours")
         return queue_key, NO_JOB
 
 
@@ -81,6 +87,8 @@ class OrderWorker(Worker):
         *,
         job_class: type[Job],
         on_heartbeat: Callable[[], None],
+        on_child_lost: Callable[[], None],
+        stop_grace_seconds: float,
         control: ProcessControl | None,
     ) -> None:
         super().__init__(
@@ -94,9 +102,13 @@ class OrderWorker(Worker):
         )
         self._queue = queue
         self._on_heartbeat = on_heartbeat
+        self._on_child_lost = on_child_lost
+        self._stop_grace_seconds = stop_grace_seconds
         self._control = control
         self._worker_pid = os.getpid()
         self._has_told_child = False
+        self._stop_at = math.inf
+        self._child_status: int | None = None
         self._maintained_at = -math.inf
 
     @property
@@ -124,7 +136,13 @@ class OrderWorker(Worker):
         _: object = super().heartbeat(timeout, pipeline)
 
     def maintain_heartbeats(self, job: Job) -> None:
-        """While a child works, an absent Redis is no reason to go: the child would die with this process."""
+        """While a child works, an absent Redis is no reason to go: the child would die with this process.
+
+        Also the moment at which a child is ended that was told to stop and has not for too long.
+        """
+        if time.monotonic() >= self._stop_at:
+            log.error("child_killed", pid=self._horse_pid, duration_seconds=self._stop_grace_seconds)
+            self.kill_horse()
         try:
             _: object = super().maintain_heartbeats(job)
         except REDIS_ERROR as error:
@@ -140,25 +158,55 @@ class OrderWorker(Worker):
         """Not written: this runs in a signal handler, where a missing Redis would break the wait for the child."""
 
     def handle_warm_shutdown_request(self) -> None:
-        """Hands a stop on to the child at once, instead of waiting for its order to end.
-
-        A child that does not listen to SIGTERM ends by it. Its run keeps its last checkpoint, and is put back into the
-        queue when the lease has run out.
-        """
+        """Hands a stop on to the child at once, instead of waiting for its order to end, and lets it take its time for a
+        last checkpoint."""
         log.info("worker_stopping", pid=self._worker_pid)
+        self._stop_at = time.monotonic() + self._stop_grace_seconds
         self._tell_child_to_stop()
 
+    def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
+        """Told again to stop, it stops no faster: a supervisor and a terminal often both say it, and the child would lose
+        what it is saving. The grace ends it."""
+
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
-        """Also tells a child to stop that was forked in the moment the stop came."""
-        _: object = super().fork_work_horse(job, queue)
+        """Also tells a child to stop that was forked in the moment the stop came.
+
+        SIGTERM waits while there are two processes with this one's handler: the child would hear it in its parent's name,
+        and go on.
+        """
+        self._child_status = None
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            _: object = super().fork_work_horse(job, queue)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         if self.was_told_to_stop:
             self._tell_child_to_stop()
 
     def setup_work_horse_signals(self) -> None:
-        """Runs first in the child, before any code of a job. Ctrl-C is the parent's to hear."""
+        """Runs first in the child, before any code of a job. Ctrl-C is the parent's to hear.
+
+        Until the job listens, SIGTERM ends the child: nothing has been claimed yet.
+        """
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         die_with_parent(self._worker_pid, control=self._control)
+
+    def wait_for_horse(self) -> "tuple[int | None, int | None, struct_rusage | None]":
+        """Remembers how the child ended."""
+        ended: tuple[int | None, int | None, struct_rusage | None] = super().wait_for_horse()
+        self._child_status = ended[1]
+        return ended
+
+    def monitor_work_horse(self, job: Job, queue: Queue) -> None:
+        """Says at once when a child died instead of ending: its run need not wait for its lease to run out."""
+        try:
+            _: object = super().monitor_work_horse(job, queue)
+        finally:
+            if self._child_status != os.EX_OK:
+                log.warning("child_lost", job=job.id, detail=f"wait status {self._child_status}")
+                self._on_child_lost()
 
     def run_maintenance_tasks(self) -> None:
         """Clears away what dead workers left of RQ's own keys.

@@ -33,6 +33,8 @@ class QueueServer:
         settings: how long an order may run, and how long RQ keeps its own records.
         run: carries out one order, given its payload; called in a forked child that ends afterwards.
         on_heartbeat: called every few seconds, idle and busy; what it raises as AppError is logged.
+        on_child_lost: called when a child has died instead of ending.
+        stop_grace_seconds: how long a child that was told to stop may take before it is killed.
         pause: waits for so many seconds before the next try.
     """
 
@@ -44,12 +46,16 @@ class QueueServer:
         settings: RqSettings,
         run: Callable[[str], None],
         on_heartbeat: Callable[[], None],
+        on_child_lost: Callable[[], None],
+        stop_grace_seconds: float,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._redis_url = redis_url
         self._queue = queue
         self._job_class = order_job_class(run, queue=queue, settings=settings)
         self._on_heartbeat = on_heartbeat
+        self._on_child_lost = on_child_lost
+        self._stop_grace_seconds = stop_grace_seconds
         self._pause = pause
 
     def serve(self) -> None:
@@ -81,6 +87,8 @@ class QueueServer:
             queue,
             job_class=self._job_class,
             on_heartbeat=self._on_heartbeat,
+            on_child_lost=self._on_child_lost,
+            stop_grace_seconds=self._stop_grace_seconds,
             control=load_process_control(),
         )
 

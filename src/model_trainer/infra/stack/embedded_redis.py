@@ -22,6 +22,14 @@ from model_trainer.infra.stack.supervisor import ProcessSpec
 _LONGEST_SOCKET_PATH = 100
 """Bytes; Linux allows 107 and macOS 103."""
 
+_DAMAGE = (
+    "Bad file format",
+    "AOF manifest",
+    "Error reading the append only file",
+    "AOF file is missing",
+)
+"""What a server says about an append-only file that it will not load."""
+
 SearchServer = Callable[[], Path | None]
 
 
@@ -107,6 +115,7 @@ class EmbeddedRedis:
             "daemonize": "no",
             "appendonly": "yes",
             "appendfsync": "always",
+            "aof-load-truncated": "yes",  # a torn last write was never acknowledged
             "save": "",
             "maxmemory-policy": "noeviction",
             "port": str(self._port),
@@ -121,7 +130,21 @@ class EmbeddedRedis:
     def process_spec(self, env: Mapping[str, str]) -> ProcessSpec:
         """This server as the first process of a stack; `env` is its whole environment."""
         return ProcessSpec(
-            name="redis", argv=self.prepare(), env=env, is_ready=self.answers, log_file=self.log_file
+            name="redis",
+            argv=self.prepare(),
+            env=env,
+            is_ready=self.answers,
+            log_file=self.log_file,
+            advice=self.advice,
+        )
+
+    def advice(self) -> str:
+        """What to do about a server that does not start or has crashed."""
+        if not any(words in last_lines(self.log_file) for words in _DAMAGE):
+            return "Mend what its log says and start again."
+        return (
+            f"Its data is damaged. Move {self._folder / 'appendonlydir'} away, start again, and let "
+            "`model-trainer rebuild` bring the runs back from their records on disk."
         )
 
     def answers(self) -> bool:
@@ -144,7 +167,8 @@ class EmbeddedRedis:
                 self.stop(grace_seconds=0)
                 raise AppError(
                     ErrorCode.STACK_FAILED,
-                    f"The embedded Redis did not start. The end of {self.log_file}:\n{last_lines(self.log_file)}",
+                    f"The embedded Redis did not start. {self.advice()} "
+                    f"The end of {self.log_file}:\n{last_lines(self.log_file)}",
                 )
             time.sleep(0.005)
         return self

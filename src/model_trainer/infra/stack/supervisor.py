@@ -26,6 +26,10 @@ def _at_once() -> bool:
     return True
 
 
+def _look_at_the_log() -> str:
+    return "Mend what its log says and start again."
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
     """One process of the stack."""
@@ -40,6 +44,8 @@ class ProcessSpec:
     """Its output is added there; None passes it on to ours."""
     grace_seconds: float = 10.0
     """How long it may take to go once asked."""
+    advice: Callable[[], str] = _look_at_the_log
+    """Asked when it has crashed or does not get ready: what to do about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +133,11 @@ class Supervisor:
             child.crashes = 1 if steady else child.crashes + 1
             child.restart_at = now + self._backoff_seconds(child.crashes)
             log.warning(
-                "process_crashed", process=child.spec.name, exit_code=exit_code, attempt=child.crashes
+                "process_crashed",
+                process=child.spec.name,
+                exit_code=exit_code,
+                attempt=child.crashes,
+                detail=child.spec.advice(),
             )
         elif now >= child.restart_at:
             child.process = _spawn(child.spec, lock)
@@ -215,6 +225,6 @@ def _not_ready(spec: ProcessSpec, exit_code: int | None) -> AppError:
     where = "" if spec.log_file is None else f" The end of {spec.log_file}:\n{last_lines(spec.log_file)}"
     return AppError(
         ErrorCode.STACK_FAILED,
-        f"{spec.name} {what}. Mend what its log says and start again.{where}",
+        f"{spec.name} {what}. {spec.advice()}{where}",
         facts={"process": spec.name, "exit_code": exit_code},
     )

@@ -8,19 +8,25 @@ from pathlib import Path
 
 from model_trainer.core.contracts.ids import is_ulid
 from model_trainer.core.contracts.manifest import ArtifactKind, RunPointer
+from model_trainer.core.contracts.run import RunRecord
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.files import TEMPORARY_PREFIX, disk_errors, write_atomically
+from model_trainer.core.ports.storage import KeptRecord
+from model_trainer.infra.storage.installation import installation_id_of
+from model_trainer.infra.storage.kept_records import keep_record, read_records
 
 CACHE_FOLDER = "cache"
 
 
 class LocalArtifactTree:
-    """`<artifacts root>/{models,tokenizers}/<id>/...`, `<artifacts root>/cache`, `<runs root>/<run_id>/manifest.json`."""
+    """`<artifacts root>/{models,tokenizers}/<id>/...`, `<artifacts root>/cache`, `<artifacts root>/installation.json`,
+    `<runs root>/<run_id>/{manifest,record}.json`."""
 
     def __init__(self, artifacts_root: Path, runs_root: Path) -> None:
         """Folders are made when they are first written to."""
         self._artifacts_root = artifacts_root.absolute()
         self._runs_root = runs_root.absolute()
+        self._installation_id: str | None = None
 
     def create(self, kind: ArtifactKind, item_id: str) -> Path:
         """The folder of an item, made when it is missing."""
@@ -72,16 +78,34 @@ class LocalArtifactTree:
 
     def write_pointer(self, pointer: RunPointer) -> None:
         """Writes `<runs root>/<run_id>/manifest.json` atomically."""
-        self._require_id(pointer.run_id)
-        folder = self._runs_root / pointer.run_id
-        with disk_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        folder = self._run_folder(pointer.run_id)
         write_atomically(folder / "manifest.json", pointer.model_dump_json(indent=2).encode() + b"\n")
+
+    def installation_id(self) -> str:
+        """Whose artifacts these are: a ULID, made and kept on disk at the first call of any process."""
+        if self._installation_id is None:
+            self._installation_id = installation_id_of(self._artifacts_root)
+        return self._installation_id
+
+    def keep_record(self, record: RunRecord) -> None:
+        """Writes `<runs root>/<run_id>/record.json` atomically; an older record does not replace a newer one."""
+        keep_record(self._run_folder(record.run_id), record, installation_id=self.installation_id())
+
+    def kept_records(self) -> Iterator[KeptRecord]:
+        """All records on disk, oldest id first; one that cannot be read comes with the reason."""
+        return read_records(self._runs_root)
 
     def free_bytes(self) -> int:
         """Free space where artifacts go, also before the folder is there."""
         places = (self._artifacts_root, *self._artifacts_root.parents)
         return shutil.disk_usage(next(place for place in places if place.exists())).free
+
+    def _run_folder(self, run_id: str) -> Path:
+        self._require_id(run_id)
+        folder = self._runs_root / run_id
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def _require_id(self, item_id: str) -> None:
         if not is_ulid(item_id):

@@ -2,8 +2,9 @@
 
 import shutil
 import tempfile
+import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from model_trainer.infra.storage.artifact_tree import LocalArtifactTree
@@ -34,6 +35,48 @@ class MemoryCorpusRoot(LocalCorpusRoot):
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+class MemoryRunLocks:
+    """Locks within this process. A holder of an older order is not killed, it just has the lock no more."""
+
+    def __init__(self, *, host: str = "this-host") -> None:
+        """Nothing is held."""
+        self._host = host
+        self._guard = threading.Lock()
+        self._epochs: dict[str, int] = {}
+
+    @property
+    def host(self) -> str:
+        """This machine's name."""
+        return self._host
+
+    def take(self, run_id: str, *, epoch: int) -> "MemoryHeldLock | None":
+        """See RunLocks."""
+        with self._guard:
+            if self._epochs.get(run_id, -1) >= epoch:
+                return None
+            self._epochs[run_id] = epoch
+        return MemoryHeldLock(lambda: self.forget(run_id, epoch=epoch))
+
+    def is_free(self, run_id: str) -> bool:
+        """See RunLocks."""
+        with self._guard:
+            return run_id not in self._epochs
+
+    def forget(self, run_id: str, *, epoch: int) -> None:
+        """As when the holder has died."""
+        with self._guard:
+            if self._epochs.get(run_id) == epoch:
+                del self._epochs[run_id]
+
+
+class MemoryHeldLock:
+    """A lock of MemoryRunLocks."""
+
+    def __init__(self, release: Callable[[], None]) -> None:
+        self.release = release
+        """See HeldLock."""
 
 
 def _folder_living_with(owner: object) -> Path:

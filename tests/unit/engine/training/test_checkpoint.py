@@ -1,5 +1,7 @@
 import errno
+import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,15 +11,13 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from model_trainer.core.contracts.checkpoint import BestState, LossScaleState, TrainingState, WindowState
+from model_trainer.core.contracts.training import CheckpointSpec
 from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.core.failpoints import Failpoint, OneFailpoint, Reached
+from model_trainer.core.files import TEMPORARY_PREFIX
 from model_trainer.engine.training.checkpoint import CheckpointFolder, Snapshot
-from model_trainer.engine.training.state import (
-    BestState,
-    LossScaleState,
-    TrainingState,
-    WindowState,
-    recipe_digest,
-)
+from model_trainer.engine.training.same_run import recipe_digest
 from tests.unit.engine.training.toys import toy_recipe
 
 
@@ -222,3 +222,192 @@ def test_a_recipe_is_the_same_however_its_batch_is_cut_and_another_in_all_else()
     assert recipe_digest(toy_recipe(batch_size=2, gradient_accumulation_steps=2, cpu_threads=9)) == recipe
     assert recipe_digest(toy_recipe(batch_size=2, gradient_accumulation_steps=1)) != recipe
     assert recipe_digest(toy_recipe(batch_size=4, seed=8)) != recipe
+
+
+def test_another_interval_leaves_the_checkpoints_valid_but_other_weights_to_end_with_do_not() -> None:
+    plain = recipe_digest(toy_recipe(checkpoint=CheckpointSpec()))
+    assert recipe_digest(toy_recipe(checkpoint=CheckpointSpec(every_seconds=3, keep_last=9))) == plain
+    assert recipe_digest(toy_recipe(checkpoint=CheckpointSpec(keep_best=False))) != plain
+
+
+POINTS = [point for point in Failpoint if point.value.startswith("checkpoint.")]
+
+
+def save_and_retain(folder: CheckpointFolder, step: int) -> None:
+    folder.save(snapshot(step))
+    folder.retain(newest=step, keep_last=1, best=None)
+
+
+def test_every_step_of_a_save_can_be_made_to_fail_in_this_order(tmp_path: Path) -> None:
+    reached: list[Failpoint] = []
+    save_and_retain(CheckpointFolder(tmp_path), 2)
+    save_and_retain(CheckpointFolder(tmp_path, reached=reached.append), 3)
+    assert reached == POINTS
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_dying_at_any_step_of_a_save_leaves_a_checkpoint_that_verifies(
+    tmp_path: Path, point: Failpoint
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill() -> None:
+        left.extend(path.name for path in tmp_path.iterdir())
+        raise Killed
+
+    left: list[str] = []
+    save_and_retain(CheckpointFolder(tmp_path), 2)
+    with pytest.raises(Killed):
+        save_and_retain(CheckpointFolder(tmp_path, reached=OneFailpoint(f"{point}:kill", kill=kill)), 3)
+    steps = sorted(int(name.removeprefix("step-")) for name in left if not name.startswith(TEMPORARY_PREFIX))
+    renamed = POINTS.index(point) >= POINTS.index(Failpoint.CHECKPOINT_RENAMED)
+    hidden = POINTS.index(point) >= POINTS.index(Failpoint.CHECKPOINT_OLD_HIDDEN)
+    assert steps == ([3] if hidden else [2, 3] if renamed else [2])
+    folder = CheckpointFolder(tmp_path)
+    folder.sweep()
+    assert folder.load(folder.steps()[-1]).state.step == steps[-1]
+    assert all(path.name.startswith("step-") for path in tmp_path.iterdir())
+
+
+def test_written_in_place_a_checkpoint_is_found_half_done(tmp_path: Path) -> None:
+    """The control: what the commit protects from does happen without it."""
+
+    def in_place(target: Path, fill: Callable[[Path], None], *, reached: Reached) -> None:
+        target.mkdir()
+        fill(target)
+
+    failing = OneFailpoint("checkpoint.training_written:error")
+    folder = CheckpointFolder(tmp_path, commit=in_place, reached=failing)
+    with pytest.raises(AppError):
+        folder.save(snapshot(3))
+    assert folder.steps() == [3]
+    with pytest.raises(AppError, match="cannot be read"):
+        folder.load(3)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (OSError(errno.EROFS, os.strerror(errno.EROFS)), ErrorCode.STORAGE_READ_ONLY),
+        (PermissionError(errno.EACCES, os.strerror(errno.EACCES)), ErrorCode.STORAGE_READ_ONLY),
+        (OSError(errno.EIO, os.strerror(errno.EIO)), ErrorCode.CHECKPOINT_NOT_WRITTEN),
+        (OSError("no number"), ErrorCode.CHECKPOINT_NOT_WRITTEN),
+        (SafetensorError("I/O error: Input/output error (os error 5)"), ErrorCode.CHECKPOINT_NOT_WRITTEN),
+        (SafetensorError("I/O error: Read-only file system (os error 30)"), ErrorCode.STORAGE_READ_ONLY),
+        (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), ErrorCode.DISK_FULL),
+    ],
+)
+def test_a_fault_of_the_disk_has_a_code_and_leaves_nothing(
+    tmp_path: Path, fault: Exception, code: ErrorCode
+) -> None:
+    def fails(tensors: dict[str, Tensor], path: Path) -> None:
+        raise fault
+
+    with pytest.raises(AppError) as caught:
+        CheckpointFolder(tmp_path, write_tensors=fails).save(snapshot())
+    assert caught.value.code is code
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_after_a_failed_fsync_the_files_are_written_anew(tmp_path: Path) -> None:
+    inodes: list[int] = []
+
+    def write(tensors: dict[str, Tensor], path: Path) -> None:
+        save_file(tensors, path)
+        inodes.append(path.stat().st_ino)
+        path.with_suffix(".kept").hardlink_to(path)  # so that the number is not used again
+
+    kept = tmp_path / "kept"
+    kept.mkdir()
+
+    def fail_once(point: Failpoint) -> None:
+        if point is Failpoint.CHECKPOINT_MANIFEST_WRITTEN:
+            for file in next(tmp_path.glob(f"c/{TEMPORARY_PREFIX}*")).glob("*.kept"):
+                file.rename(kept / f"{file.stat().st_ino}")
+        failing(point)
+
+    failing = OneFailpoint("checkpoint.manifest_written:error")
+    folder = CheckpointFolder(tmp_path / "c", write_tensors=write, reached=fail_once)
+    with pytest.raises(AppError):
+        folder.save(snapshot())
+    folder.save(snapshot())
+    assert len(set(inodes)) == 4
+    assert folder.load(3).state.step == 3
+
+
+def small(step: int = 3) -> Snapshot:
+    whole = snapshot(step)
+    return Snapshot(state=whole.state, model=whole.model, training={"rng/cpu": torch.arange(8)})
+
+
+def is_found_out(folder: CheckpointFolder, step: int) -> bool:
+    try:
+        folder.load(step)
+    except AppError as error:
+        return error.code is ErrorCode.CHECKPOINT_INVALID
+    return False
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "state.json", "model.safetensors", "training.safetensors"])
+def test_every_flipped_bit_is_found_out(tmp_path: Path, name: str) -> None:
+    folder = CheckpointFolder(tmp_path)
+    path = folder.save(small()).path / name
+    data = path.read_bytes()
+    stride = 1 if name == "manifest.json" else 5  # a digest treats all bits alike; a parser may not
+    for bit in range(0, len(data) * 8, stride):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        assert is_found_out(folder, 3), f"bit {bit} of {name}"
+    path.write_bytes(data)
+    assert folder.load(3).state.step == 3
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "state.json", "model.safetensors", "training.safetensors"])
+def test_every_truncation_and_every_extra_byte_is_found_out(tmp_path: Path, name: str) -> None:
+    folder = CheckpointFolder(tmp_path)
+    path = folder.save(small()).path / name
+    data = path.read_bytes()
+    for size in range(len(data)):
+        path.write_bytes(data[:size])
+        assert is_found_out(folder, 3), f"{size} bytes of {name}"
+    path.write_bytes(data + b"x")
+    assert is_found_out(folder, 3)
+
+
+def test_a_state_of_a_future_version_is_named_even_if_its_digest_fits(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    path = folder.save(snapshot()).path
+    state = json.loads((path / "state.json").read_text()) | {"schema_version": 2}
+    (path / "state.json").write_text(json.dumps(state))
+    manifest = json.loads((path / "manifest.json").read_text())
+    data = (path / "state.json").read_bytes()
+    manifest["files"]["state.json"] = {"sha256": hashlib.sha256(data).hexdigest(), "num_bytes": len(data)}
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(AppError, match="TrainingState does not fit this version"):
+        folder.load(3)
+
+
+def test_tensors_that_their_library_cannot_read_are_named_even_if_their_digest_fits(tmp_path: Path) -> None:
+    def garbage(tensors: dict[str, Tensor], path: Path) -> None:
+        path.write_bytes(b"garbage")
+
+    folder = CheckpointFolder(tmp_path, write_tensors=garbage)
+    folder.save(snapshot())
+    with pytest.raises(AppError, match="cannot be read"):
+        folder.load(3)
+
+
+def test_what_comes_after_a_chosen_step_is_forgotten_newest_first(tmp_path: Path) -> None:
+    for step in (3, 4, 9):
+        CheckpointFolder(tmp_path).save(snapshot(step))
+    hidden: list[list[int]] = []
+    folder = CheckpointFolder(tmp_path)
+
+    def look(point: Failpoint) -> None:
+        if point is Failpoint.CHECKPOINT_OLD_HIDDEN:
+            hidden.append(folder.steps())
+
+    CheckpointFolder(tmp_path, reached=look).forget_after(3)
+    assert hidden == [[3, 4], [3]]

@@ -1,6 +1,9 @@
 """A task of a few numbers whose every batch is a function of the step, an observer that remembers, and a plain recipe."""
 
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +12,27 @@ from model_trainer.core.contracts.run import Progress
 from model_trainer.core.contracts.training import CheckpointSpec, EarlyStoppingSpec, Recipe
 from model_trainer.engine.devices.cpu import CpuDevice
 from model_trainer.engine.protocols import Device, FitResult, StopReason
+from model_trainer.engine.training.checkpoint import CheckpointFolder, Snapshot
+from model_trainer.engine.training.saving import Now
 from model_trainer.engine.training.trainer import fit
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Inline(Executor):
+    """Does everything at once, so that every checkpoint that is due is written, however fast the steps are."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+INLINE = Inline()
 
 
 def toy_recipe(**changes: object) -> Recipe:
@@ -142,6 +165,7 @@ class Witness:
         self.rows: list[tuple[int, dict[str, float]]] = []
         self.timings: list[dict[str, float]] = []
         self.progress: list[Progress] = []
+        self.rows_on_disk = 0
         self.saved: list[int] = []
         self.rejected: list[str] = []
         self.resumed_at: int | None = None
@@ -164,6 +188,9 @@ class Witness:
         self.rows.append((step, dict(metrics)))
         self.timings.append(timings)
 
+    def rows_must_last(self) -> None:
+        self.rows_on_disk = len(self.rows)
+
     def checkpoint_saved(self, *, step: int, path: Path, num_bytes: int, metrics: dict[str, float]) -> None:
         assert path.exists()
         assert num_bytes > 0
@@ -174,13 +201,16 @@ class Witness:
 
 
 def train(
-    folder: Path,
+    folder: Path | CheckpointFolder,
     recipe: Recipe,
     *,
     observer: Witness | None = None,
     task: ToyTask | None = None,
     model: nn.Module | None = None,
     device: Device | None = None,
+    start: Snapshot | None = None,
+    thread: Executor | None = INLINE,
+    now: Now = lambda: 0.0,
 ) -> tuple[FitResult, nn.Module]:
     model = model or ToyModel()
     result = fit(
@@ -188,7 +218,10 @@ def train(
         task=task or ToyTask(),
         recipe=recipe,
         device=device or CpuDevice(),
-        checkpoints=folder,
+        checkpoints=folder if isinstance(folder, CheckpointFolder) else CheckpointFolder(folder),
         observer=observer or Witness(),
+        start=start,
+        thread=thread,
+        now=now,
     )
     return result, model

@@ -1,6 +1,6 @@
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -28,7 +28,7 @@ def test_commands_go_out_and_plain_values_come_back(client: RedisClient) -> None
 def test_a_script_unknown_to_the_server_is_sent_whole(client: RedisClient) -> None:
     client.call("SCRIPT", "FLUSH")
     for _ in range(2):
-        assert client.run(Script("flags"), key="runs:record:x", arguments=["x", 1, "a"]) == ["lost"]
+        assert client.run(Script("flags"), key="runs:record:x", arguments=["x", 1, "a"]) == ["unknown"]
 
 
 def test_a_transaction_does_all_or_nothing(client: RedisClient) -> None:
@@ -104,6 +104,11 @@ def test_each_kind_of_address_has_its_kind_of_connection(url: str, connection_cl
         redis.exceptions.NoPermissionError("acl"),
         redis.ResponseError("MISCONF cannot write"),
         redis.ResponseError("OOM command not allowed when used memory > 'maxmemory'"),
+        redis.exceptions.MasterDownError("link is down"),
+        redis.ResponseError("NOREPLICAS Not enough good replicas to write."),
+        redis.ResponseError("Command # 2 (HSET a b c) of pipeline caused error: MISCONF cannot write"),
+        redis.ResponseError("Error running script (call to f_1): @user_script:12: -MISCONF cannot write"),
+        redis.ResponseError("Error running script (call to f_1): @user_script: 1: READONLY replica"),
     ],
 )
 def test_what_may_pass_is_unavailable(error: Exception) -> None:
@@ -111,6 +116,70 @@ def test_what_may_pass_is_unavailable(error: Exception) -> None:
         raise error
     assert caught.value.code is ErrorCode.STORE_UNAVAILABLE
     assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis.ResponseError("wrong number of arguments"),
+        redis.ResponseError("Command # 1 (SET a MISCONF) of pipeline caused error: syntax error"),
+        redis.ResponseError("Error running script (call to f_1): @user_script:12: no such MISCONF"),
+    ],
+)
+def test_words_of_callers_do_not_make_an_error_pass(error: Exception) -> None:
+    with pytest.raises(AppError, check=lambda error: error.code is ErrorCode.INTERNAL), translated_errors():
+        raise error
+
+
+def test_a_replica_refuses_writes_and_recovers(client: RedisClient) -> None:
+    new: list[str | int] = ["x", "", 1, "", 0, "kind", "train"]
+    writes: list[Callable[[], object]] = [
+        lambda: client.call("SET", "a", "b"),
+        lambda: client.run(Script("submit"), key="runs:record:x", arguments=new),
+        lambda: in_transaction(client, "SET", "a", "b"),
+    ]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    client.call("REPLICAOF", "127.0.0.1", port)
+    try:
+        for write in writes:
+            with pytest.raises(AppError, check=lambda error: error.code is ErrorCode.STORE_UNAVAILABLE):
+                write()
+    finally:
+        client.call("REPLICAOF", "NO", "ONE")
+    client.call("SET", "a", "b")
+
+
+def in_transaction(client: RedisClient, *command: str) -> None:
+    with client.transaction() as transaction:
+        transaction.begin()
+        transaction.call(*command)
+        transaction.commit()
+
+
+def test_a_server_without_room_for_one_more_client_is_unavailable(
+    redis_url: str, client: RedisClient
+) -> None:
+    client.call("PING")
+    client.call("CONFIG", "SET", "maxclients", 1)
+    other = connect(redis_url)
+    try:
+        with pytest.raises(AppError, check=lambda error: error.code is ErrorCode.STORE_UNAVAILABLE):
+            other.call("PING")
+    finally:
+        client.call("CONFIG", "SET", "maxclients", 1000)
+        other.close()
+
+
+def test_a_server_that_asks_for_a_password_is_unavailable(redis_url: str, client: RedisClient) -> None:
+    client.call("CONFIG", "SET", "requirepass", "x")
+    other = connect(redis_url)
+    try:
+        with pytest.raises(AppError, check=lambda error: error.code is ErrorCode.STORE_UNAVAILABLE):
+            other.call("PING")
+    finally:
+        client.call("CONFIG", "SET", "requirepass", "")
+        other.close()
 
 
 def test_what_will_not_pass_is_our_own_fault(client: RedisClient) -> None:

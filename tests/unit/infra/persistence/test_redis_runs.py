@@ -1,3 +1,4 @@
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,9 @@ from model_trainer.core.contracts.base import parse_json_object
 from model_trainer.core.contracts.events import CheckpointSaved, JobStarted
 from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.contracts.run import (
+    HandBack,
     IdempotencyKey,
+    LastCheckpoint,
     NewRun,
     Outcome,
     RunKind,
@@ -19,7 +22,8 @@ from model_trainer.core.contracts.run import (
     RunStatus,
     RunUpdate,
 )
-from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.core.errors import AppError, ErrorCode, Reason
+from model_trainer.core.failpoints import Failpoint, OneFailpoint
 from model_trainer.infra.persistence.redis_client import RedisClient, Transaction
 from model_trainer.infra.persistence.redis_runs import IDEMPOTENCY_SECONDS, RedisRunStore
 from model_trainer.infra.persistence.run_queue import Order
@@ -213,7 +217,7 @@ def test_nothing_happens_twice_when_replies_are_lost(forgetful: ForgetfulRedis) 
     run_id = store.submit()
 
     forgetful.losses = [redis.ConnectionError("reset")]
-    lease = store.runs.claim(run_id, epoch=0, owner="a", lease_seconds=60.0)
+    lease = store.runs.claim(run_id, epoch=0, owner="a", host="host-1", lease_seconds=60.0)
     assert lease is not None
     assert (lease.epoch, store.runs.get(run_id).attempt) == (1, 1)
 
@@ -222,7 +226,7 @@ def test_nothing_happens_twice_when_replies_are_lost(forgetful: ForgetfulRedis) 
     assert steps(store, run_id) == [1]
 
     forgetful.losses = [redis.ConnectionError("reset")]
-    store.runs.release(lease, message="Again.")
+    store.runs.release(lease, HandBack(message="Again.", is_retry=True))
     assert (store.runs.get(run_id).epoch, store.runs.get(run_id).status) == (2, RunStatus.QUEUED)
 
     lease = store.claim(run_id)
@@ -303,7 +307,7 @@ def test_events_are_told_once_however_many_replies_are_lost(
     elif last == "finish":
         store.runs.finish(lease, COMPLETED, tuple(news))
     else:
-        store.runs.release(lease, message="Again.", events=tuple(news))
+        store.runs.release(lease, HandBack(message="Again."), tuple(news))
     assert steps(store, lease.run_id) == [1, 2, *(event.step for event in news)]
 
 
@@ -355,7 +359,7 @@ def test_the_next_owner_tells_its_own_events(store: StoreUnderTest) -> None:
     for step in (1, 2):
         lease = store.claim(run_id)
         store.runs.heartbeat(lease, RunUpdate(), (checkpoint(run_id, step),))
-        store.runs.release(lease, message="Again.")
+        store.runs.release(lease, HandBack(message="Again.", is_retry=True))
     assert steps(store, run_id) == [1, 2]
 
 
@@ -383,8 +387,8 @@ def test_a_release_whose_replies_were_lost_is_carried_out_once(forgetful: Forget
     for _ in range(2):
         forgetful.losses = [redis.TimeoutError("slow")]
         with pytest.raises(AppError):
-            store.runs.release(lease, message="Again.", events=last)
-    store.runs.release(lease, message="Again.", events=last)
+            store.runs.release(lease, HandBack(message="Again.", is_retry=True), last)
+    store.runs.release(lease, HandBack(message="Again.", is_retry=True), last)
     record = store.runs.get(lease.run_id)
     assert (record.status, record.epoch, record.retries) == (RunStatus.QUEUED, 2, 1)
     assert steps(store, lease.run_id) == [1]
@@ -408,13 +412,222 @@ def test_a_release_that_could_not_put_the_order_in_does_so_when_it_is_repeated(c
     runs = RedisRunStore(client, queue)
     lease = redis_store(client).claim(runs.submit(new_run(), idempotency=None).record.run_id)
     with pytest.raises(AppError, check=lambda error: error.code is ErrorCode.STORE_UNAVAILABLE):
-        runs.release(lease, message="Again.")
-    runs.release(lease, message="Again.")
+        runs.release(lease, HandBack(message="Again.", is_retry=True))
+    runs.release(lease, HandBack(message="Again.", is_retry=True))
     assert runs.get(lease.run_id).epoch == 2
     assert queue.holds(lease.run_id, epoch=2, queue=QUEUE)
 
 
+def test_a_resume_whose_order_cannot_be_put_in_is_left_to_the_reaper(client: RedisClient) -> None:
+    queue = ForgetfulQueue(client, RQ_SETTINGS)
+    runs = RedisRunStore(client, queue)
+    run_id = runs.submit(new_run(), idempotency=None).record.run_id
+    runs.request_pause(run_id)
+    with capture_logs() as lines:
+        record = runs.resume(run_id)
+    assert (record.status, record.epoch) == (RunStatus.QUEUED, 1)
+    assert [line["event"] for line in lines] == ["order_left_to_reaper"]
+    assert not queue.holds(run_id, epoch=1, queue=QUEUE)
+    assert runs.reap() == (run_id,)
+    assert queue.holds(run_id, epoch=1, queue=QUEUE)
+
+
+def test_verbs_whose_replies_were_lost_are_answered_as_if_they_were_not(forgetful: ForgetfulRedis) -> None:
+    store = redis_store(RedisClient(forgetful))
+    run_id = store.submit()
+    full = HandBack(status=RunStatus.PAUSED, message="Full.", reason=Reason.DISK_FULL)
+
+    def lose_one_reply() -> None:
+        forgetful.losses = [redis.ConnectionError("reset")]
+
+    lose_one_reply()
+    assert store.runs.request_pause(run_id).status is RunStatus.PAUSED
+    lose_one_reply()
+    assert store.runs.resume(run_id).epoch == 1
+    lease = store.claim(run_id)
+    lose_one_reply()
+    assert store.runs.release(lease, full).status is RunStatus.PAUSED
+    lose_one_reply()
+    assert store.runs.resume_when_due(run_id)
+    assert store.queue.holds(run_id, epoch=3, queue=QUEUE)
+    told = [type(stored.event).__name__ for stored in store.runs.events_after(run_id, after=0, limit=99)]
+    assert told == ["JobQueued", "JobPaused", "JobQueued", "JobStarted", "JobPaused", "JobQueued"]
+
+
+def test_a_hand_back_repeated_after_the_run_was_resumed_changes_nothing(forgetful: ForgetfulRedis) -> None:
+    store = redis_store(RedisClient(forgetful))
+    lease = store.claim(store.submit())
+    forgetful.losses = [redis.TimeoutError("slow")]
+    with pytest.raises(AppError):
+        store.runs.release(lease, HandBack(status=RunStatus.PAUSED, message="Paused."))
+    record = store.runs.resume(lease.run_id)
+    with pytest.raises(AppError, check=lambda error: error.code is ErrorCode.LEASE_LOST):
+        store.runs.release(lease, HandBack(status=RunStatus.PAUSED, message="Paused."))
+    assert store.runs.get(lease.run_id) == record
+
+
+def test_news_that_were_lost_with_the_store_are_told_after_the_rebuild(forgetful: ForgetfulRedis) -> None:
+    """Also when other events come than those that nobody knew of."""
+    store = redis_store(RedisClient(forgetful))
+    lease = store.claim(store.submit())
+    store.runs.heartbeat(lease, RunUpdate(), (checkpoint(lease.run_id, 1),))
+    kept, stored = store.runs.get(lease.run_id), store.runs.events_after(lease.run_id, after=0, limit=99)
+    forgetful.losses = [redis.TimeoutError("slow")]
+    with pytest.raises(AppError):
+        store.runs.heartbeat(lease, RunUpdate(), (checkpoint(lease.run_id, 2),))
+    store.lose_everything()
+    store.runs.restore(kept, stored)
+    store.runs.heartbeat(lease, RunUpdate(), (checkpoint(lease.run_id, 5),))
+    forgetful.losses = [redis.TimeoutError("slow")]
+    with pytest.raises(AppError):
+        store.runs.heartbeat(lease, RunUpdate(), (checkpoint(lease.run_id, 6),))
+    store.runs.heartbeat(lease, RunUpdate(), (checkpoint(lease.run_id, 6),))
+    assert steps(store, lease.run_id) == [1, 5, 6]
+
+
+def test_a_reply_lost_right_after_the_rebuild_tells_nothing_twice(forgetful: ForgetfulRedis) -> None:
+    store = redis_store(RedisClient(forgetful))
+    lease = store.claim(store.submit())
+    store.runs.heartbeat(lease, RunUpdate(), (checkpoint(lease.run_id, 1),))
+    kept, stored = store.runs.get(lease.run_id), store.runs.events_after(lease.run_id, after=0, limit=99)
+    store.lose_everything()
+    store.runs.restore(kept, stored)
+    forgetful.losses = [redis.TimeoutError("slow")]
+    with pytest.raises(AppError):
+        store.runs.heartbeat(lease, RunUpdate(), (checkpoint(lease.run_id, 2),))
+    store.runs.heartbeat(lease, RunUpdate(), (checkpoint(lease.run_id, 2), checkpoint(lease.run_id, 3)))
+    assert steps(store, lease.run_id) == [1, 2, 3]
+
+
+# ---------------------------------------------------------------- round trips and failpoints
+
+
+class CountingRedis(redis.Redis):
+    """Notes the name of each command that goes out."""
+
+    sent: list[str]
+
+    def execute_command(self, *args: object, **options: object) -> object:
+        self.sent.append(str(args[0]))
+        execute: Callable[..., object] = super().execute_command
+        return execute(*args, **options)
+
+
+def test_a_heartbeat_and_a_look_at_the_flags_are_one_round_trip_each(redis_url: str) -> None:
+    connection = CountingRedis.from_url(redis_url, decode_responses=True, protocol=2)
+    assert isinstance(connection, CountingRedis)
+    connection.sent = []
+    store = redis_store(RedisClient(connection))
+    lease = store.claim(store.submit())
+    store.runs.heartbeat(lease, RunUpdate(), (checkpoint(lease.run_id, 1),))
+    store.runs.flags(lease)
+    connection.sent.clear()
+    update = RunUpdate(
+        message="On.", metrics={"loss": 1.0}, checkpoint=LastCheckpoint(step=2, path="p", num_bytes=1)
+    )
+    store.runs.heartbeat(lease, update, (checkpoint(lease.run_id, 2),))
+    store.runs.flags(lease)
+    connection.close()
+    assert connection.sent == ["EVALSHA", "EVALSHA"]
+
+
+def test_each_failpoint_of_a_submission_and_a_hand_back_is_reached_in_order(client: RedisClient) -> None:
+    reached: list[Failpoint] = []
+    runs = RedisRunStore(client, RqJobQueue(client, RQ_SETTINGS), reached=reached.append)
+    run_id = runs.submit(new_run(), idempotency=None).record.run_id
+    assert reached == [
+        Failpoint.SUBMIT_BEGUN,
+        Failpoint.SUBMIT_WATCHED,
+        Failpoint.SUBMIT_STAGED,
+        Failpoint.SUBMIT_COMMITTED,
+    ]
+    reached.clear()
+    lease = runs.claim(run_id, epoch=0, owner="a", host=None, lease_seconds=60.0)
+    assert lease is not None
+    assert reached == []
+    runs.release(lease, HandBack(message="Again."))
+    assert reached == [Failpoint.RELEASE_WRITTEN, Failpoint.RELEASE_QUEUED]
+    reached.clear()
+    lease = runs.claim(run_id, epoch=2, owner="a", host=None, lease_seconds=60.0)
+    assert lease is not None
+    runs.release(lease, HandBack(status=RunStatus.PAUSED, message="Paused."))
+    assert reached == [Failpoint.RELEASE_WRITTEN]
+
+
+@pytest.mark.parametrize(
+    ("point", "num_runs"),
+    [
+        (Failpoint.SUBMIT_BEGUN, 0),
+        (Failpoint.SUBMIT_WATCHED, 0),
+        (Failpoint.SUBMIT_STAGED, 0),
+        (Failpoint.SUBMIT_COMMITTED, 1),
+    ],
+)
+def test_a_submission_that_fails_on_the_way_left_nothing_or_all(
+    client: RedisClient, point: Failpoint, num_runs: int
+) -> None:
+    queue, key = RqJobQueue(client, RQ_SETTINGS), IdempotencyKey(key="k", body_sha256="b")
+    failing = RedisRunStore(client, queue, reached=OneFailpoint(f"{point.value}:error"))
+    with pytest.raises(OSError, match=re.escape(point.value)):
+        failing.submit(new_run(), idempotency=key)
+    assert queue.depth(QUEUE) == failing.status_counts()["train", "queued"] == num_runs
+    again = failing.submit(new_run(), idempotency=key)
+    assert again.replayed is (num_runs == 1)
+    assert queue.depth(QUEUE) == 1
+
+
+def test_a_hand_back_that_failed_before_its_order_went_in_is_found_by_the_reaper(client: RedisClient) -> None:
+    queue = RqJobQueue(client, RQ_SETTINGS)
+    runs = RedisRunStore(client, queue, reached=OneFailpoint("release.written:error"))
+    lease = redis_store(client).claim(runs.submit(new_run(), idempotency=None).record.run_id)
+    with pytest.raises(OSError, match=r"release\.written"):
+        runs.release(lease, HandBack(message="Again."))
+    assert not queue.holds(lease.run_id, epoch=2, queue=QUEUE)
+    assert runs.reap() == (lease.run_id,)
+    assert queue.holds(lease.run_id, epoch=2, queue=QUEUE)
+
+
 # ---------------------------------------------------------------- damage
+
+
+@pytest.mark.parametrize("field", ["epoch", "owner"])
+def test_a_holder_whose_record_is_damaged_does_not_hide_others(
+    store: StoreUnderTest, client: RedisClient, field: str
+) -> None:
+    damaged, whole = store.claim(store.submit()), store.claim(store.submit())
+    client.call("HDEL", f"runs:record:{damaged.run_id}", field)
+    assert [holder.run_id for holder in store.runs.held()] == [whole.run_id]
+
+
+def test_what_was_left_of_a_lost_run_gives_way_to_what_is_restored(
+    store: StoreUnderTest, client: RedisClient
+) -> None:
+    lease = store.claim(store.submit())
+    store.runs.heartbeat(lease, RunUpdate(), (checkpoint(lease.run_id, 1),))
+    stored = store.runs.events_after(lease.run_id, after=0, limit=9)
+    kept = store.runs.finish(lease, COMPLETED)
+    client.call("DEL", f"runs:record:{lease.run_id}")
+    client.call("ZADD", "runs:leases", 1, lease.run_id)
+    client.call("ZADD", "runs:waiting", 1, lease.run_id)
+    client.call("ZADD", "runs:index:train:status:running", 0, lease.run_id)
+    assert store.runs.restore(kept, stored)
+    assert store.runs.events_after(lease.run_id, after=0, limit=9) == stored
+    assert store.runs.status_counts()["train", "running"] == 0
+    assert client.many([("ZCARD", "runs:waiting"), ("ZCARD", "runs:leases")]) == [0, 0]
+
+
+def test_the_documented_keys_come_back_with_a_restored_record(
+    store: StoreUnderTest, client: RedisClient
+) -> None:
+    lease = store.claim(store.submit())
+    store.runs.heartbeat(lease, RunUpdate(message="On."))
+    kept = store.runs.request_cancel(lease.run_id)
+    names = [f"runs:status:{kept.run_id}", f"runs:msg:{kept.run_id}", f"runs:hb:{kept.run_id}"]
+    names.append(f"runs:{kept.run_id}:cancelled")
+    before = client.many([("GET", name) for name in names])
+    store.lose_everything()
+    store.runs.restore(kept, ())
+    assert client.many([("GET", name) for name in names]) == before
 
 
 def test_a_damaged_record_is_told_apart_from_a_missing_one(

@@ -33,6 +33,8 @@ def server(
     *,
     run: Callable[[str], None] = print,
     on_heartbeat: Callable[[], None] = nothing,
+    on_child_lost: Callable[[], None] = nothing,
+    stop_grace_seconds: float = 30.0,
     pause: Callable[[float], None] = time.sleep,
 ) -> QueueServer:
     return QueueServer(
@@ -41,6 +43,8 @@ def server(
         settings=RQ_SETTINGS,
         run=run,
         on_heartbeat=on_heartbeat,
+        on_child_lost=on_child_lost,
+        stop_grace_seconds=stop_grace_seconds,
         pause=pause,
     )
 
@@ -158,6 +162,83 @@ def test_a_child_forked_in_the_moment_of_the_stop_is_told_as_well(
     assert status is not None
     assert os.WIFSIGNALED(status)
     assert os.WTERMSIG(status) == signal.SIGTERM
+
+
+def test_a_stop_that_reaches_a_child_before_it_listens_ends_it(redis_url: str, client: RedisClient) -> None:
+    class Early(OrderWorker):
+        """A child that is told to stop in the name of the whole process group, just after it was forked."""
+
+        def setup_work_horse_signals(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            super().setup_work_horse_signals()
+
+    worker = server(redis_url).worker()
+    job, queue = next_job(worker, client)
+    worker.__class__ = Early
+    worker.prepare_execution(job)
+    with signals_kept():
+        signal.signal(signal.SIGTERM, worker.request_stop)
+        worker.fork_work_horse(job, queue)
+    _, status, _ = worker.wait_for_horse()
+    assert status is not None
+    assert os.WIFSIGNALED(status)
+    assert os.WTERMSIG(status) == signal.SIGTERM
+    assert not worker.was_told_to_stop
+
+
+@pytest.mark.parametrize(
+    ("end", "losses"),
+    [(lambda _: None, 0), (lambda _: os.kill(os.getpid(), signal.SIGKILL), 1), (lambda _: os._exit(75), 1)],
+    ids=["ended", "killed", "gave up"],
+)
+def test_the_death_of_a_child_is_told_and_its_end_is_not(
+    redis_url: str, client: RedisClient, end: Callable[[str], None], losses: int
+) -> None:
+    lost: list[str] = []
+    RqJobQueue(client, RQ_SETTINGS).enqueue(TrainModel(run_id=new_ulid(), epoch=0), queue=QUEUE)
+    server(redis_url, run=end, on_child_lost=lambda: lost.append("lost")).drain()
+    assert len(lost) == losses
+
+
+def test_the_death_of_a_child_is_told_when_redis_is_away(worker: OrderWorker, client: RedisClient) -> None:
+    lost: list[str] = []
+    worker._on_child_lost = lambda: lost.append("lost")
+    job, _ = next_job(worker, client)
+    worker.prepare_execution(job)
+    pid = os.fork()
+    if pid == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    worker._horse_pid = pid
+    cut(worker)
+    job.connection = worker.connection
+    with pytest.raises(redis.ConnectionError):
+        worker.monitor_work_horse(job, worker._queue)
+    assert lost == ["lost"]
+
+
+def test_a_child_that_does_not_stop_in_time_is_killed(redis_url: str, client: RedisClient) -> None:
+    def never_stop(_payload: str) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.kill(os.getppid(), signal.SIGTERM)
+        while True:
+            time.sleep(60)
+
+    lost: list[str] = []
+    RqJobQueue(client, RQ_SETTINGS).enqueue(TrainModel(run_id=new_ulid(), epoch=0), queue=QUEUE)
+    server(
+        redis_url, run=never_stop, on_child_lost=lambda: lost.append("lost"), stop_grace_seconds=0.1
+    ).serve()
+    assert lost == ["lost"]
+
+
+def test_a_worker_that_is_told_twice_to_stop_does_not_kill_its_child(worker: OrderWorker) -> None:
+    worker.set_state(WorkerStatus.BUSY)
+    with signals_kept():
+        stop: Callable[[int, None], None] = worker.request_stop
+        stop(signal.SIGTERM, None)
+        worker._shutdown_requested_date = datetime(2020, 1, 1, tzinfo=UTC)
+        worker.request_force_stop(signal.SIGTERM, None)
+    assert worker.was_told_to_stop
 
 
 def test_a_child_is_told_to_stop_once(worker: OrderWorker) -> None:

@@ -1,12 +1,15 @@
 """The embedded Redis keeps what it acknowledged, and says what to do when it cannot start."""
 
 import os
+import shutil
 import signal
 import stat
 from pathlib import Path
 
 import pytest
 from redis import AuthenticationError, Redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.infra.stack.embedded_redis import (
@@ -15,6 +18,7 @@ from model_trainer.infra.stack.embedded_redis import (
     find_server,
     server_on_path,
 )
+from model_trainer.infra.stack.supervisor import Patience, Supervisor, in_background
 
 
 def test_what_was_acknowledged_survives_a_kill_of_the_server(tmp_path: Path) -> None:
@@ -30,6 +34,59 @@ def test_what_was_acknowledged_survives_a_kill_of_the_server(tmp_path: Path) -> 
     with redis, Redis.from_url(url) as client:
         assert client.get("answer") == b"42"
         assert client.xlen("events") == 1
+
+
+def damaged(folder: Path) -> tuple[EmbeddedRedis, Path]:
+    """A server that has stopped, and its append-only file."""
+    with EmbeddedRedis(folder) as redis, Redis.from_url(redis.url) as client:
+        for number in range(50):
+            client.set(f"key-{number}", "value" * 9)
+    (append_only,) = folder.glob("appendonlydir/*.incr.aof")
+    return redis, append_only
+
+
+def test_a_torn_last_write_does_not_keep_it_from_starting(tmp_path: Path) -> None:
+    redis, append_only = damaged(tmp_path / "redis")
+    os.truncate(append_only, append_only.stat().st_size - 7)
+
+    with redis, Redis.from_url(redis.url) as client:
+        assert client.dbsize() == 49
+
+
+def test_damaged_data_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    redis, append_only = damaged(tmp_path / "redis")
+    content = append_only.read_bytes()
+    middle = len(content) // 2
+    append_only.write_bytes(content[:middle] + bytes([255]) * 100 + content[middle + 100 :])
+
+    with pytest.raises(AppError) as caught:
+        redis.start()
+
+    assert "model-trainer rebuild" in caught.value.message
+    assert str(tmp_path / "redis" / "appendonlydir") in caught.value.message
+
+    with (
+        pytest.raises(AppError, match="model-trainer rebuild"),
+        in_background(Supervisor([redis.process_spec({})], tmp_path, lambda *_: None)),
+    ):
+        pytest.fail("a stack without its data was handed out")
+
+    shutil.rmtree(append_only.parent)
+    with redis, Redis.from_url(redis.url) as client:
+        assert client.dbsize() == 0
+
+
+def test_a_server_killed_under_its_supervisor_comes_back_with_its_data(tmp_path: Path) -> None:
+    redis = EmbeddedRedis(tmp_path / "redis")
+    ups: list[int] = []
+    patience = Patience(first_backoff_seconds=0.01, poll_seconds=0.005)
+    stack = Supervisor(
+        [redis.process_spec({})], tmp_path, lambda _name, pid: ups.append(pid), patience=patience
+    )
+    with in_background(stack), Redis.from_url(redis.url, retry=Retry(ConstantBackoff(0.02), 500)) as client:
+        client.set("run", "queued")
+        os.kill(ups[0], signal.SIGKILL)
+        assert client.get("run") == b"queued"  # the same client, at the same address
 
 
 def test_every_write_is_forced_to_disk_and_none_is_evicted(tmp_path: Path) -> None:

@@ -165,7 +165,19 @@ def test_a_process_that_ends_at_once_stops_the_whole_start(tmp_path: Path) -> No
 
     assert caught.value.code is ErrorCode.STACK_FAILED
     assert "port 8000 is taken" in caught.value.message
+    assert "Mend what its log says" in caught.value.message
     assert not any(is_alive(pid) for _, pid in ups.seen)
+
+
+def test_a_crash_is_logged_with_what_to_do_about_it(tmp_path: Path) -> None:
+    ups = Ups()
+    advised = replace(spec("redis"), advice=lambda: "Rebuild it.")
+    with (
+        capture_logs() as lines,
+        in_background(Supervisor([advised], tmp_path, ups, patience=QUICK)),
+    ):
+        kill_and_await_the_next(ups, "redis")
+    assert [line["detail"] for line in lines if line["event"] == "process_crashed"] == ["Rebuild it."]
 
 
 def test_a_process_that_never_gets_ready_stops_the_whole_start(tmp_path: Path) -> None:

@@ -33,9 +33,10 @@ local function tell_of_run(kind, facts)
 end
 
 -- The owner's events. `position` says how many of this lease's events came before the first of them, so those that an
--- earlier call brought, whose reply was lost, are not told again: however many calls that were.
+-- earlier call brought, whose reply was lost, are not told again: however many calls that were. After a rebuild nobody
+-- but the owner knows how many there were.
 local function tell_owners(position, first)
-  local told = number('told')
+  local told = tonumber(get('told') or position)
   for at = first, #ARGV, 2 do
     if position + (at - first) / 2 >= told then
       tell(ARGV[at], ARGV[at + 1])
@@ -70,16 +71,22 @@ local function hold(lease_ms)
 end
 
 local function let_go()
-  clear('owner')
+  clear('owner', 'host')
   set('lease_until_ms', '0')
   redis.call('ZREM', 'runs:leases', id)
 end
 
-local function is_active() local at = get('status') return at == 'running' or at == 'paused' or at == 'cancelling' end
+local function is_active() local at = get('status') return at == 'running' or at == 'cancelling' end
 
 -- Whether the caller still owns the run. An old epoch or another owner may write nothing.
 local function is_owner(epoch, owner)
   return is_active() and get('owner') == owner and get('epoch') == epoch
+end
+
+-- What a caller hears who is not the owner. A record that is not there was lost with the store, not to another owner.
+local function refusal()
+  if redis.call('EXISTS', record) == 0 then return {'unknown'} end
+  return {'lost'}
 end
 
 -- The flag counts whoever set it: the API through the record, or a person by hand.
@@ -87,6 +94,13 @@ local function cancel_wanted()
   if get('cancel_requested') == '1' then return true end
   local flag = redis.call('GET', 'runs:' .. id .. ':cancelled')
   return flag and flag ~= '' and flag ~= '0' and string.lower(flag) ~= 'false'
+end
+
+local function pause_wanted() return get('pause_requested') == '1' end
+
+-- What others ask of the owner, as the owner's scripts answer it.
+local function flags()
+  return {'ok', cancel_wanted() and '1' or '0', pause_wanted() and '1' or '0'}
 end
 
 -- How far the run has come, by phase and step.
@@ -108,13 +122,11 @@ end
 
 local function finish(status)
   move(status)
-  set('phase', 'done', 'finished_at_ms', digits(now), 'not_before_ms', '0')
+  set('phase', 'done', 'finished_at_ms', digits(now), 'not_before_ms', '0', 'pause_requested', '0')
   let_go()
   redis.call('ZREM', 'runs:waiting', id)
+  redis.call('SADD', 'runs:unaccounted', id) -- until somebody says that the end is on disk
 end
-
--- An end without the owner: the maintenance process brings it to disk.
-local function leave_account() redis.call('SADD', 'runs:unaccounted', id) end
 
 local function finish_cancelled()
   want_cancel()
@@ -140,3 +152,17 @@ local function tell_queued()
   tell_of_run('trainer.job.queued.v1', ',"kind":' .. json(get('kind')) .. ',"family":' .. json(get('family'))
     .. ',"queue":' .. json(get('queue')))
 end
+
+-- Standing still: without an owner, out of the queue, under the epoch it had.
+local function stand_still(message, reason, delay_ms)
+  let_go()
+  say(message)
+  set('phase', 'waiting', 'not_before_ms', digits(now + delay_ms))
+  clear('reason')
+  if reason then set('reason', reason) end
+  move('paused')
+  redis.call('ZREM', 'runs:waiting', id)
+  tell_of_run('trainer.job.paused.v1', ',"reason":' .. json(reason))
+end
+
+local function stand_still_as_asked() stand_still('Paused on request.', nil, 0) end

@@ -2,9 +2,8 @@
 local at = get('status')
 if not at then return {'unknown'} end
 if at == 'completed' or at == 'failed' then return {'ended', at} end
-if at == 'queued' then
+if at == 'queued' or at == 'paused' then
   finish_cancelled()
-  leave_account()
 elseif at ~= 'cancelled' then
   want_cancel()
   move('cancelling')

@@ -1,17 +1,25 @@
-"""What a run remembers besides tensors, as it stands in a checkpoint. Numbers survive JSON bit for bit."""
+"""What a checkpoint's JSON files hold. Numbers survive JSON bit for bit; tensors lie beside it."""
 
-import hashlib
 from typing import Final, Literal
 
-from model_trainer.core.contracts.base import Contract, as_json, dump_json
-from model_trainer.core.contracts.training import Recipe
+from model_trainer.core.contracts.base import Contract
 
 SCHEMA_VERSION: Final = 1
 
-_MAY_DIFFER = frozenset(
-    {"batch_size", "gradient_accumulation_steps", "cpu_threads", "loader_workers", "pin_memory"}
-)
-"""How a step is computed, not what it computes: a resumed run may cut its batch differently or use other cores."""
+
+class FileDigest(Contract):
+    """One file of a checkpoint."""
+
+    sha256: str
+    num_bytes: int
+
+
+class CheckpointManifest(Contract):
+    """manifest.json: written last, lists everything else."""
+
+    schema_version: Literal[1]
+    step: int
+    files: dict[str, FileDigest]
 
 
 class WindowState(Contract):
@@ -45,7 +53,7 @@ class LossScaleState(Contract):
 
 
 class TrainingState(Contract):
-    """state.json of a checkpoint."""
+    """state.json: what a run remembers besides tensors."""
 
     schema_version: Literal[1]
     recipe_sha256: str
@@ -60,10 +68,5 @@ class TrainingState(Contract):
     loss_scale: LossScaleState
     metrics: dict[str, float]
     """The latest of each."""
-
-
-def recipe_digest(recipe: Recipe) -> str:
-    """SHA-256 of all in a recipe that a resumed run must share, the effective batch included."""
-    fields = {name: value for name, value in as_json(recipe).items() if name not in _MAY_DIFFER}
-    fields["effective_batch"] = recipe.batch_size * recipe.gradient_accumulation_steps
-    return hashlib.sha256(dump_json(fields).encode()).hexdigest()
+    evaluation_owed: bool = False
+    """Whether training stopped inside the evaluation of this step: it comes first when the run goes on."""

@@ -1,0 +1,121 @@
+"""Writes checkpoints beside training: a thread has the disk, the step loop only hears of it at its own boundaries.
+
+Knows files and threads; when to save is the trainer's matter.
+"""
+
+import concurrent.futures
+import threading
+from collections.abc import Collection
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from model_trainer.core.errors import AppError
+from model_trainer.core.logging import get_logger
+from model_trainer.engine.protocols import StopReason, TrainingObserver
+from model_trainer.engine.training.checkpoint import CheckpointFolder, Saved, Snapshot
+
+log = get_logger(__name__)
+
+_ASK_SECONDS = 0.1
+"""Between two questions whether to go on, while the step loop waits for the disk."""
+
+
+class Abandoned(Exception):
+    """The checkpoint is not wanted any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What is kept besides the checkpoint that is being written."""
+
+    keep_last: int
+    best: int | None
+    passed_over: Collection[int]
+
+
+class CheckpointWriter:
+    """One checkpoint at a time, on one thread, which begins with the first of them and has ended after the with-block.
+
+    Left normally, the with-block abandons what is under way (a run that wants it has waited for it); left by an exception
+    it finishes that, unless the run has lost its lease or was cancelled.
+    """
+
+    def __init__(
+        self, checkpoints: CheckpointFolder, *, observer: TrainingObserver, thread: Executor | None = None
+    ) -> None:
+        """`thread`: where to write; left out, a thread of its own, made when it is needed (so after any fork)."""
+        self._checkpoints = checkpoints
+        self._observer = observer
+        self._thread = thread or ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+        self._under_way: Future[Saved] | None = None
+        self._abandoned = threading.Event()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a checkpoint is under way."""
+        return self._under_way is not None
+
+    def begin(self, snapshot: Snapshot, retention: Retention) -> None:
+        """Starts writing; nothing may be under way, and nobody may touch the snapshot's tensors from now on."""
+        self._under_way = self._thread.submit(self._write, snapshot, retention)
+
+    def poll(self) -> None:
+        """Tells the observer of a checkpoint that is complete; raises what kept one from being so."""
+        under_way = self._under_way
+        if under_way is not None and under_way.done():
+            self._under_way = None
+            saved = under_way.result()
+            self._observer.checkpoint_saved(
+                step=saved.step, path=saved.path, num_bytes=saved.num_bytes, metrics=dict(saved.metrics)
+            )
+
+    def wait(self) -> StopReason | None:
+        """Until nothing is under way, or until the observer wants a stop that keeps no work: that is returned."""
+        while self._under_way is not None:
+            stop = self._observer.stop_requested()
+            if stop is not None and not stop.keeps_work:
+                return stop
+            concurrent.futures.wait([self._under_way], timeout=_ASK_SECONDS)
+            self.poll()
+        return None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is not None:
+                self._finish_quietly()
+        finally:
+            self._abandoned.set()
+            self._thread.shutdown(wait=True)
+
+    def _finish_quietly(self) -> None:
+        """The checkpoint under way is as good as the steps before the fault; the fault is what matters to the caller."""
+        try:
+            self.wait()
+        except AppError as second:
+            log.warning("checkpoint_not_saved", error_code=second.code.value, detail=second.message)
+
+    def _write(self, snapshot: Snapshot, retention: Retention) -> Saved:
+        saved = self._checkpoints.save(snapshot, sign=self._go_on, before_commit=self._before_commit)
+        self._go_on()
+        self._checkpoints.retain(
+            newest=saved.step,
+            keep_last=retention.keep_last,
+            best=retention.best,
+            passed_over=retention.passed_over,
+        )
+        return saved
+
+    def _before_commit(self) -> None:
+        self._observer.rows_must_last()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._abandoned.is_set():
+            raise Abandoned

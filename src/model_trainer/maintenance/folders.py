@@ -1,0 +1,19 @@
+"""Where the files of a run lie."""
+
+from pathlib import Path
+
+from model_trainer.core.contracts.manifest import ArtifactKind
+from model_trainer.core.contracts.run import RunKind, RunRecord
+from model_trainer.core.ports.storage import ArtifactTree
+
+
+def folder_of(record: RunRecord, artifacts: ArtifactTree) -> Path | None:
+    """The folder a run writes to; None when it never came so far as to have one."""
+    kind: ArtifactKind = "tokenizers" if record.kind is RunKind.TOKENIZER else "models"
+    owner = record.parent_run_id if record.kind is RunKind.EVALUATE else record.run_id
+    if owner is None or not artifacts.exists(kind, owner):
+        return None
+    folder = artifacts.folder(kind, owner)
+    if record.kind is RunKind.EVALUATE:
+        folder = folder / "eval" / record.run_id
+    return folder if folder.is_dir() else None

@@ -1,0 +1,110 @@
+"""The earlier training that a training begins from: found, checked, its weights loaded."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from model_trainer.core.contracts.checkpoint import (
+    SCHEMA_VERSION,
+    BestState,
+    LossScaleState,
+    TrainingState,
+    WindowState,
+)
+from model_trainer.core.contracts.training import InitFrom, Recipe, TrainSpec
+from model_trainer.core.errors import AppError, ErrorCode, FieldFault
+from model_trainer.engine.training.checkpoint import CheckpointFolder, Snapshot
+from model_trainer.engine.training.live_tensors import tensors_of
+from model_trainer.engine.training.same_run import recipe_digest
+from model_trainer.models.family import Family
+from model_trainer.models.inheritance import PARENT_FIELD, STEP_FIELD, check_parent
+from model_trainer.models.recipe_file import read_recipe
+from model_trainer.worker.manifests import read_manifest
+from model_trainer.worker.outcomes import faults_at
+from model_trainer.worker.parts import WorkerParts
+
+CHECKPOINTS = "checkpoints"
+_OPTIMIZER = "optimizer/"
+
+
+def parent_recipe(parts: WorkerParts, spec: TrainSpec, *, tokenizer_sha256: str) -> Recipe | None:
+    """The recipe of the training to begin from, which has been checked to fit; None when none was asked for.
+
+    Raises what check_parent() does, RUN_NOT_FOUND, ARTIFACT_NOT_FOUND, ARTIFACT_CORRUPT, all naming their field.
+    """
+    if spec.init_from is None:
+        return None
+    with faults_at(PARENT_FIELD):
+        folder = _folder(parts, spec.init_from)
+        check_parent(
+            spec,
+            parts.runs.get(spec.init_from.run_id),
+            steps=CheckpointFolder(folder / CHECKPOINTS).steps(),
+            tokenizer_sha256=tokenizer_sha256,
+            parent_tokenizer_sha256=read_manifest(folder).tokenizer_sha256,
+        )
+        return read_recipe(folder)
+
+
+def first_weights(
+    parts: WorkerParts, spec: TrainSpec, *, family: Family, model: nn.Module
+) -> Snapshot | None:
+    """What `model` begins from, checked to fit it by name and shape; None when nothing was asked for.
+
+    Raises CHECKPOINT_INVALID, ARTIFACT_NOT_FOUND, ARTIFACT_CORRUPT, CONFIG_INVALID, all naming their field.
+    """
+    asked = spec.init_from
+    if asked is None:
+        return None
+    with faults_at(PARENT_FIELD):
+        folder = _folder(parts, asked)
+        if asked.step is None:
+            snapshot = _completed(family, folder)
+        else:
+            snapshot = _from_checkpoint(folder, asked, asked.step)
+    if _shapes(snapshot.model) != _shapes(tensors_of(model)):
+        message = f"The weights of run {asked.run_id} have other names or shapes than this model's."
+        raise AppError(ErrorCode.CONFIG_INVALID, message, faults=[FieldFault(PARENT_FIELD, message)])
+    return snapshot
+
+
+def _folder(parts: WorkerParts, asked: InitFrom) -> Path:
+    return parts.artifacts.folder("models", asked.run_id)
+
+
+def _from_checkpoint(folder: Path, asked: InitFrom, step: int) -> Snapshot:
+    with faults_at(STEP_FIELD):
+        snapshot = CheckpointFolder(folder / CHECKPOINTS).load(step)
+    kept = {
+        name: tensor
+        for name, tensor in snapshot.training.items()
+        if asked.keep_optimizer and name.startswith(_OPTIMIZER)
+    }
+    return Snapshot(state=snapshot.state, model=snapshot.model, training=kept)
+
+
+def _completed(family: Family, folder: Path) -> Snapshot:
+    """The weights a run ended with. They have no state: what else a run remembers is of its checkpoints."""
+    recipe = read_recipe(folder)
+    model = family.backend().load(recipe, folder)
+    state = TrainingState(
+        schema_version=SCHEMA_VERSION,
+        recipe_sha256=recipe_digest(recipe),
+        data_sha256="",
+        torch_version=torch.__version__,
+        step=0,
+        total_steps=0,
+        batch_size=recipe.batch_size,
+        gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+        window=WindowState(),
+        best=BestState(),
+        loss_scale=LossScaleState(),
+        metrics={},
+    )
+    return Snapshot(state=state, model=tensors_of(model), training={})
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
