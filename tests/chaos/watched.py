@@ -151,13 +151,14 @@ class WatchedRun:
                 self.findings.add("checkpoint_rejected", self.run_id, f"{event.path}: {event.why}")
             case JobCancelled():
                 self.was_broken_off = True
+            case JobStarted():
+                self.rows_of_this_owner = 0
             case JobResumed():
                 if event.step < self.last_row and not self.was_broken_off:
                     detail = f"nobody was killed; {self.last_row} reached, {event.step} resumed at"
                     self.findings.add("steps_lost", self.run_id, detail)
             case MetricsConfig():
                 self.was_broken_off = False
-                self.rows_of_this_owner = 0
             case MetricsProgress():
                 self.last_row = event.step
                 self.rows_of_this_owner += 1

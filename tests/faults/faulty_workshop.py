@@ -122,17 +122,15 @@ class FaultyWorkshop(Workshop):
     def _broken_off(self, payload: str) -> bool:
         """Carries an order out; whether the run needs another one, and only because Redis failed."""
         run_id = _run_id_of(payload)
-        try:
+        is_whole = False
+        with only_while_the_store_is_away():
             dispatch(payload, self._parts)
-        except AppError as error:
-            if error.code is not ErrorCode.STORE_UNAVAILABLE:
-                raise
-            return True
+            is_whole = True
         record = self.container.runs.get(run_id)
         if record.status.is_terminal:
             self._maintain()
             return False
-        return _is_broken_off(record)
+        return not is_whole or _is_broken_off(record)
 
     def _maintain(self) -> None:
         """The worker is gone when this is called: whoever held a run does so no more."""

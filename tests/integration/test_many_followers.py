@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from model_trainer.client import TrainerClient
 from model_trainer.container import Container, live
 from model_trainer.core.config import load_settings
 from model_trainer.core.contracts.events import JobProgress
-from model_trainer.core.contracts.run import Lease, Phase, Progress, RunUpdate
+from model_trainer.core.contracts.run import Lease, Outcome, Phase, Progress, RunStatus, RunUpdate
 from tests.unit.api.servers import free_port, hypercorn, wait_until_open
 
 FOLLOWERS = 50
@@ -31,6 +31,7 @@ class House:
     container: Container
     lease: Lease
     seen: list[list[str]]
+    readers: list[threading.Thread] = field(default_factory=list)
 
     def tell(self, number: int = 1) -> None:
         """That much news of the run."""
@@ -40,7 +41,7 @@ class House:
         for _ in range(number):
             self.container.runs.heartbeat(self.lease, RunUpdate(), (news,))
 
-    def follow(self, port: int, number: int) -> list[threading.Thread]:
+    def follow(self, port: int, number: int) -> None:
         """Readers that come back whenever their stream breaks."""
 
         def read(seen: list[str]) -> None:
@@ -49,10 +50,16 @@ class House:
                 seen.extend(event.name if event.id is None else event.id for event in events)
 
         self.seen = [[] for _ in range(number)]
-        readers = [threading.Thread(target=read, args=[seen], daemon=True) for seen in self.seen]
-        for reader in readers:
+        self.readers = [threading.Thread(target=read, args=[seen], daemon=True) for seen in self.seen]
+        for reader in self.readers:
             reader.start()
-        return readers
+
+    def end(self) -> None:
+        """The run is over, and so are its readers: one that came back to a server that has gone would fail."""
+        self.container.runs.finish(self.lease, Outcome(status=RunStatus.CANCELLED, message="Over."))
+        for reader in self.readers:
+            reader.join(20)
+            assert not reader.is_alive()
 
     def wait_for(self, number: int) -> None:
         """Returns when every reader has this many events."""
@@ -88,6 +95,7 @@ def test_fifty_followers_share_one_subscription_and_lost_messages_lose_no_event(
             house.tell()
             house.wait_for(count)
         assert all(seen == [str(seq) for seq in range(1, 8)] for seen in house.seen)
+        house.end()
 
 
 def test_an_api_that_is_killed_mid_stream_loses_and_repeats_no_event(
@@ -107,7 +115,10 @@ def test_an_api_that_is_killed_mid_stream_loses_and_repeats_no_event(
                 house.follow(port, 3)
             house.tell(5)
             house.wait_for(2 + 10 * turn + 5)
-            house.tell(5)
+            if turn < KILLS:
+                house.tell(5)
+            else:
+                house.end()
         finally:
             api.send_signal(signal.SIGKILL)
             api.wait(20)

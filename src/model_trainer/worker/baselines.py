@@ -72,6 +72,8 @@ def _if_readable(parts: WorkerParts, run_id: str) -> Baseline | None:
     try:
         return _baseline_of(parts, parts.runs.get(run_id))
     except AppError as error:
+        if error.code is ErrorCode.STORE_UNAVAILABLE:  # nobody knows whether there is one
+            raise
         log.warning("baseline_passed_over", error_code=error.code.value, detail=error.message)
         return None
 

@@ -18,7 +18,7 @@ def test_the_page_on_faults_lists_the_failpoints_in_their_order() -> None:
 
 
 def test_the_fault_matrix_is_complete() -> None:
-    assert ROWS == [str(number) for number in range(1, 43)]
+    assert [str(number) for number in range(1, 43)] == ROWS
 
 
 @pytest.mark.parametrize(("file", "test"), NAMED, ids=lambda part: part or "whole file")
