@@ -21,10 +21,13 @@ from model_trainer.core.contracts.events import (
     StoredEvent,
 )
 from model_trainer.core.contracts.run import Phase, RunRecord, RunStatus
+from model_trainer.core.errors import ErrorCode
 from model_trainer.engine.training.checkpoint import CheckpointFolder
 from tests.chaos.findings import Findings
 
 PAGE = 1000
+FORGIVEN = (ErrorCode.WORKER_LOST,)
+"""What ends an attempt by right: a kill."""
 PHASES = tuple(Phase)
 LIMIT = 3
 """So many crashes without progress end a run, as docs/run-record.md says: nobody is killed a third time."""
@@ -78,13 +81,18 @@ class WatchedRun:
                 self._hear(stored)
 
     def look_at(self, record: RunRecord) -> None:
-        """No two owners at once: an attempt begins when the one before it has ended, and each has an epoch of its own."""
+        """No two owners at once: an attempt begins when the one before it has ended, and each has an epoch of its own. And
+        none fails by itself: what ends an attempt here is a kill, or somebody's wish."""
         for one, next_one in zip(record.attempts, record.attempts[1:], strict=False):
             if one.ended_at_ms is None or one.ended_at_ms > next_one.started_at_ms:
                 detail = f"the attempts of epochs {one.epoch} and {next_one.epoch} overlap"
                 self.findings.add("overlapping_attempts", self.run_id, detail)
             if one.epoch >= next_one.epoch:
                 self.findings.add("epoch_not_raised", self.run_id, f"{one.epoch} then {next_one.epoch}")
+        for attempt in record.attempts:
+            if attempt.problem is not None and attempt.problem.code not in FORGIVEN:
+                detail = f"epoch {attempt.epoch}: {attempt.problem.code.value}: {attempt.problem.message}"
+                self.findings.add("attempt_failed", self.run_id, detail)
         if len(self.events) > record.last_event_seq:
             detail = f"{len(self.events)} events were told, the record knows of {record.last_event_seq}"
             self.findings.add("event_lost", self.run_id, detail)

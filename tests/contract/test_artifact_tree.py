@@ -238,6 +238,20 @@ def test_a_record_that_comes_late_does_not_replace_a_newer_one(
     assert found.record.message == ("late" if late >= (2, 7) else "")
 
 
+@pytest.mark.parametrize(("updated_at_ms", "stays"), [(1, ""), (2, "late"), (3, "late")])
+def test_of_two_records_with_the_same_events_the_later_one_stays(
+    tree: ArtifactTree, updated_at_ms: int, stays: str
+) -> None:
+    tree.keep_record(record(epoch=2, seq=7))
+
+    late: dict[str, object] = {"updated_at_ms": updated_at_ms}
+    tree.keep_record(record(epoch=2, seq=7, message="late").model_copy(update=late))
+
+    (found,) = tree.kept_records()
+    assert found.record is not None
+    assert found.record.message == stays
+
+
 def test_a_damaged_record_is_replaced(tree: ArtifactTree) -> None:
     tree.keep_record(record(epoch=2, seq=7))
     (runs_root(tree) / ITEM / "record.json").write_text("{")

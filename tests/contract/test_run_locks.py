@@ -67,6 +67,20 @@ def test_a_lock_is_had_once_and_again_after_it_was_given_up(locks: RunLocks) -> 
     assert locks.take(RUN, epoch=3) is not None
 
 
+def test_who_looks_after_a_run_kills_nobody_for_its_lock_and_is_not_killed_for_it(locks: RunLocks) -> None:
+    at_work = locks.take(RUN, epoch=3)
+    assert at_work is not None
+    assert locks.take_if_free(RUN) is None
+    at_work.release()
+    looking_after = locks.take_if_free(RUN)
+    assert looking_after is not None
+    assert not locks.is_free(RUN)
+    assert locks.take_if_free(RUN) is None
+    assert locks.take(RUN, epoch=9) is None
+    looking_after.release()
+    assert locks.is_free(RUN)
+
+
 def test_the_lock_of_one_run_is_no_other_runs(locks: RunLocks) -> None:
     assert locks.take(RUN, epoch=0) is not None
     assert locks.is_free(OTHER)

@@ -125,6 +125,20 @@ def test_a_child_that_has_a_checkpoint_does_without_its_parent(bench: Bench) -> 
         moved.rename(weights)
 
 
+def test_a_child_whose_checkpoints_are_all_damaged_needs_its_parent(bench: Bench) -> None:
+    run_id = bench.branch(max_steps=4)
+    bench.workshop.work("training", reached=Fails(Failpoint.FINISH_WEIGHTS_SAVED, OSError(errno.EIO, "x")))
+    for state in bench.workshop.folder(bench.workshop.record(run_id)).glob("checkpoints/*/state.json"):
+        state.write_bytes(b"")
+    weights = bench.folder / "model.safetensors"
+    moved = weights.rename(weights.with_name("elsewhere"))
+    try:
+        bench.workshop.container.training.resume(run_id)
+        assert bench.refusal(run_id) == (ErrorCode.ARTIFACT_CORRUPT, ["/init_from/run_id"])
+    finally:
+        moved.rename(weights)
+
+
 def test_a_child_without_a_checkpoint_fails_without_its_parent(bench: Bench) -> None:
     weights = bench.folder / "model.safetensors"
     moved = weights.rename(weights.with_name("elsewhere"))

@@ -387,7 +387,8 @@ def test_a_model_without_its_recipe_is_corrupt(tmp_path: Path) -> None:
 
 def test_thread_settings_limit_what_a_job_may_use(workshop: Workshop) -> None:
     machine = Machine(cpu_count=8, memory_bytes=1, native_bf16=False, cuda_memory_bytes=0)
-    settings = workshop.container.settings
+    unlimited: dict[str, object] = {"omp_num_threads": None, "mkl_num_threads": None}
+    settings = workshop.container.settings.model_copy(update=unlimited)
     assert with_thread_limit(machine, settings) == machine
     limited = settings.model_copy(update={"omp_num_threads": 3, "mkl_num_threads": 2})
     assert with_thread_limit(machine, limited).cpu_count == 2
@@ -430,6 +431,8 @@ def test_a_store_that_is_away_is_not_taken_for_a_missing_tokenizer(workshop: Wor
 
     store = Away(queue=MemoryJobQueue(), clock=time.time, announce=lambda _: None)
     parts = replace(workshop.container.worker_parts("worker-1"), runs=store)
+    app = parts.settings.app.model_copy(update={"lease_seconds": 0.1})
+    parts = replace(parts, settings=parts.settings.model_copy(update={"app": app}))
     with pytest.raises(AppError) as caught:
         load_tokenizer(parts, new_ulid())
     assert caught.value.code is ErrorCode.STORE_UNAVAILABLE

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from model_trainer.core.contracts.run import RunStatus
+from model_trainer.core.contracts.base import JsonObject
+from model_trainer.core.contracts.run import RunRecord, RunStatus
 from model_trainer.core.errors import ErrorCode, Reason
 from model_trainer.engine.protocols import LanguageModel
 from model_trainer.models.recipe_file import read_recipe
@@ -33,20 +35,19 @@ class Small:
             raise self._error()
 
 
-@pytest.mark.parametrize("family", sorted(TINY))
-@pytest.mark.parametrize(
-    ("after", "error"),
-    [
-        (0, lambda: RuntimeError(MESSAGE)),
-        (4, lambda: torch.OutOfMemoryError("CUDA out of memory")),
-        (4, MemoryError),
-    ],
-    ids=["at once, by the allocator", "later, on CUDA", "later, by Python"],
-)
-def test_a_smaller_micro_batch_comes_to_the_same_weights(
-    family: str, after: int, error: Callable[[], Exception]
-) -> None:
-    workshop = Workshop()
+@dataclass
+class Bench:
+    """A workshop, and the weights that a training comes to which has asked for the smaller micro-batch itself."""
+
+    workshop: Workshop
+    base: JsonObject
+    same: dict[str, object]
+    small: RunRecord
+
+
+@pytest.fixture(scope="module", params=sorted(TINY))
+def bench(request: pytest.FixtureRequest) -> Bench:
+    workshop, base = Workshop(), TINY[str(request.param)]
     # Dropout draws per micro-batch, and AdamW makes the last bits of small gradients count: neither is what this is about.
     same: dict[str, object] = {
         "tokenizer_id": workshop.tokenizer().run_id,
@@ -54,8 +55,20 @@ def test_a_smaller_micro_batch_comes_to_the_same_weights(
         "dropout": 0.0,
         "optimizer": {"name": "sgd"},
     }
-    small = workshop.train(TINY[family], batch_size=2, gradient_accumulation_steps=2, **same)
-    run_id = workshop.submit(TINY[family], batch_size=4, **same)
+    small = workshop.train(base, batch_size=2, gradient_accumulation_steps=2, **same)
+    return Bench(workshop=workshop, base=base, same=same, small=small)
+
+
+@pytest.mark.parametrize(
+    ("after", "error"),
+    [(0, lambda: RuntimeError(MESSAGE)), (4, lambda: torch.OutOfMemoryError("CUDA out of memory"))],
+    ids=["at once, by the allocator", "later, on CUDA"],
+)
+def test_a_smaller_micro_batch_comes_to_the_same_weights(
+    bench: Bench, after: int, error: Callable[[], Exception]
+) -> None:
+    workshop = bench.workshop
+    run_id = workshop.submit(bench.base, batch_size=4, **bench.same)
     workshop.work("training", before_forward=Small(2, after=after, error=error))
     record = workshop.record(run_id)
     assert record.status is RunStatus.COMPLETED, record.problem
@@ -72,13 +85,13 @@ def test_a_smaller_micro_batch_comes_to_the_same_weights(
     assert any("micro-batch 4 -> 2, accumulation 1 -> 2; going on from step" in text for text in said), said
     assert ("trainer.job.resumed.v1" in workshop.event_types(record)) == (after > 0)
     ours = load_file(folder / "model.safetensors")
-    for name, theirs in load_file(workshop.folder(small) / "model.safetensors").items():
+    for name, theirs in load_file(workshop.folder(bench.small) / "model.safetensors").items():
         torch.testing.assert_close(ours[name], theirs, atol=1e-5, rtol=0.0)
 
 
 def test_too_little_memory_for_one_window_is_the_end_of_the_run() -> None:
     workshop = Workshop()
-    run_id = workshop.submit(TINY["gpt2"], tokenizer_id=workshop.tokenizer().run_id, batch_size=4)
+    run_id = workshop.submit(TINY["gpt2"], tokenizer_id=workshop.tokenizer().run_id, batch_size=2)
     tries = 0
     while not (record := workshop.record(run_id)).status.is_terminal:
         tries += 1

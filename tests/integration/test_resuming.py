@@ -2,12 +2,15 @@
 
 import errno
 import json
+import threading
+import time
 from dataclasses import dataclass
 
 import pytest
 import torch
+from torch import Tensor
 
-from model_trainer.core.contracts.run import RunRecord, RunStatus
+from model_trainer.core.contracts.run import HandBack, LastCheckpoint, Lease, RunRecord, RunStatus
 from model_trainer.core.errors import ErrorCode, Reason
 from model_trainer.core.failpoints import Failpoint
 from model_trainer.engine.protocols import LanguageModel
@@ -78,6 +81,57 @@ def test_a_paused_training_stands_still_at_its_step_and_goes_on_from_there(bench
     bench.assert_same_end(run_id)
 
 
+def test_an_evaluation_that_a_pause_left_open_is_told_once_though_its_successor_crashes(bench: Bench) -> None:
+    workshop, run_id = bench.workshop, bench.submit()
+    asked: list[int] = []
+
+    def pause_in_evaluation(model: LanguageModel, _: Tensor) -> None:
+        if not model.training and not asked:
+            asked.append(1)
+            workshop.container.training.pause(run_id)
+            workshop.wait_until_heeded(run_id)
+
+    workshop.work("training", before_forward=pause_in_evaluation)
+    assert workshop.record(run_id).status is RunStatus.PAUSED
+    workshop.container.training.resume(run_id)
+    workshop.work("training", before_forward=AtForward(1, raise_defect))
+    failed = workshop.record(run_id)
+    steps = [row["step"] for row in rows(workshop.folder(failed) / "metrics.jsonl")]
+    assert (failed.status, steps) == (RunStatus.FAILED, [1, 2, 3]), "the crash came after the row"
+    workshop.container.training.resume(run_id)
+    workshop.work("training")
+    bench.assert_same_end(run_id)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "full"), MemoryError()], ids=["disk full", "out of memory"]
+)
+def test_an_owner_that_has_lost_the_run_leaves_its_folder_alone_whatever_else_happens(
+    bench: Bench, error: Exception
+) -> None:
+    workshop, run_id = bench.workshop, bench.submit()
+    accounts: list[bytes] = []
+
+    def accounts_now() -> bytes:
+        folder = workshop.folder(workshop.record(run_id))
+        return b"".join((folder / name).read_bytes() for name in ("manifest.json", "recipe.json"))
+
+    def lose_and_fail(_: LanguageModel) -> None:
+        runs = workshop.container.runs
+        lease = Lease(run_id=run_id, epoch=runs.get(run_id).epoch, owner="worker-1", lease_seconds=15)
+        runs.release(lease, HandBack(message="taken away"))
+        while any(thread.name == f"lease-{run_id}" for thread in threading.enumerate()):
+            time.sleep(0.005)
+        accounts.append(accounts_now())
+        raise error
+
+    workshop.work("training", before_forward=AtForward(4, lose_and_fail))
+    assert accounts == [accounts_now()]
+    assert workshop.record(run_id).status is RunStatus.QUEUED
+    workshop.work("training")
+    bench.assert_same_end(run_id)
+
+
 def test_a_cancelled_training_can_be_resumed(bench: Bench) -> None:
     workshop, run_id = bench.workshop, bench.submit()
 
@@ -114,6 +168,9 @@ def test_a_training_goes_on_from_a_chosen_checkpoint_and_forgets_the_later_ones_
     ordered = workshop.container.training.resume(run_id, step=chosen)
     workshop.work("training", before_forward=AtForward(1, raise_defect))
     assert ordered.resume_order is not None
+    named = workshop.record(run_id).checkpoint
+    assert named is not None
+    assert named == LastCheckpoint(step=chosen, path=f"checkpoints/{before[1]}", num_bytes=named.num_bytes)
     assert sorted(path.name for path in (folder / "checkpoints").glob("step-*")) == before[:2]
     assert json.loads((folder / "checkpoints" / "rewound.json").read_text()) == {
         "epoch": ordered.resume_order.epoch,

@@ -168,6 +168,8 @@ class _Told:
 def headline(news: News) -> str:
     """A sentence for an event that is not progress; empty for those that people need not see."""
     match news.type:
+        case "trainer.job.queued.v1":
+            return "It waits for a worker."
         case "trainer.job.started.v1":
             return "A worker has started."
         case "trainer.job.resumed.v1":

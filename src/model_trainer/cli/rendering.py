@@ -1,6 +1,7 @@
 """Answers as tables for people. Whatever the server sent goes through `printable` first."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 
 from pydantic import JsonValue
 from rich.console import Group, RenderableType
@@ -10,6 +11,7 @@ from rich.text import Text
 from model_trainer.cli.output import printable
 from model_trainer.client.views import (
     ArtifactView,
+    AttemptView,
     CheckpointView,
     EvaluationView,
     FamiliesView,
@@ -17,6 +19,7 @@ from model_trainer.client.views import (
     TokenizerView,
 )
 
+ATTEMPTS_SHOWN = 5
 STYLES = {
     "completed": "green",
     "failed": "red",
@@ -67,6 +70,8 @@ def run_card(run: RunView) -> RenderableType:
         ("parent", _text(run.parent_run_id or "")),
         ("status", _status(run.status)),
         ("message", _text(run.message)),
+        ("asked for", _text(_asked_for(run))),
+        ("go on", _text(_way_on(run))),
         ("progress", _text(_progress(run))),
         ("checkpoint", _text("" if run.checkpoint is None else f"step {run.checkpoint.step}")),
         ("created", _text(_when(run.created_at))),
@@ -78,6 +83,7 @@ def run_card(run: RunView) -> RenderableType:
         rows.append(("problem", _text(f"{run.problem.code}: {run.problem.message}")))
         rows += [("", _text(f"{fault.pointer or '/'}: {fault.message}")) for fault in run.problem.faults]
         rows.append(("exception", _text(run.problem.exception or "")))
+    rows += [(f"attempt {number}", _text(_attempt(one))) for number, one in _attempts_to_show(run)]
     return _card(rows)
 
 
@@ -195,10 +201,47 @@ def _status(status: str) -> Text:
 
 
 def _progress(run: RunView) -> str:
+    """Of the phase it is in; of one that has ended otherwise than well, steps alone: it did not come to 100 %."""
     progress = run.progress
     if progress.total_steps:
         return f"{progress.step}/{progress.total_steps}"
-    return f"{progress.fraction:.0%}" if progress.fraction else ""
+    return (
+        "" if run.status in ("failed", "cancelled") or not progress.fraction else f"{progress.fraction:.0%}"
+    )
+
+
+def _asked_for(run: RunView) -> str:
+    """What has been asked for and is not done yet."""
+    if run.status in ("cancelled", "paused"):
+        return ""
+    return "cancel" if run.cancel_requested else "pause" if run.pause_requested else ""
+
+
+def _way_on(run: RunView) -> str:
+    """The command that lets a run go on which stands still, where there is one."""
+    can_go_on = run.kind == "train" and run.status in ("paused", "failed", "cancelled")
+    return f"model-trainer run resume {run.run_id}" if can_go_on else ""
+
+
+def _attempts_to_show(run: RunView) -> list[tuple[int, AttemptView]]:
+    """The last few, once there was more than one; each with its number."""
+    numbered = list(enumerate(run.attempts, start=1))
+    return numbered[-ATTEMPTS_SHOWN:] if len(numbered) > 1 else []
+
+
+def _attempt(attempt: AttemptView) -> str:
+    """When, by whom, and what ended it."""
+    began, ended = _moment(attempt.started_at_ms), _moment(attempt.ended_at_ms)
+    words = [f"{began} to {ended or 'now'}", attempt.owner]
+    if attempt.problem is not None:
+        why = f"{attempt.problem.code}: {attempt.problem.message}"
+        words.append(f"{why} ({attempt.problem.exception})" if attempt.problem.exception else why)
+    return "  ".join(words)
+
+
+def _moment(milliseconds: int | None) -> str:
+    """A time of an attempt, in UTC like the others."""
+    return "" if milliseconds is None else _when(datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat())
 
 
 def _loss(metrics: Mapping[str, float]) -> str:

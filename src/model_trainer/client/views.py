@@ -57,6 +57,15 @@ class LastCheckpointView(View):
     num_bytes: int = 0
 
 
+class AttemptView(View):
+    """One worker's turn at a run."""
+
+    owner: str = ""
+    started_at_ms: int | None = None
+    ended_at_ms: int | None = None
+    problem: RunProblemView | None = None
+
+
 class RunView(View):
     """A training or an evaluation."""
 
@@ -79,8 +88,10 @@ class RunView(View):
     result: dict[str, JsonValue] = {}
     spec: dict[str, JsonValue] = {}
     parent_run_id: str | None = None
+    cancel_requested: bool = False
     pause_requested: bool = False
     checkpoint: LastCheckpointView | None = None
+    attempts: tuple[AttemptView, ...] = ()
     host: str | None = None
     links: dict[str, str] = {}
 

@@ -42,15 +42,6 @@ def write_atomically(path: Path, data: bytes) -> None:
     fsync_folder(path.parent)
 
 
-def append_line(path: Path, text: str) -> None:
-    """Adds `text` and a line end to a file, in one write, so that readers never see half of a short line.
-
-    Not forced to disk: a power cut may cost the last lines. Raises DISK_FULL.
-    """
-    with disk_errors(path), path.open("ab") as file:
-        file.write(f"{text}\n".encode())
-
-
 def fsync_folder(folder: Path, *, platform: str = sys.platform) -> None:
     """Makes names created, renamed or removed in `folder` survive a power cut."""
     if platform == "win32":

@@ -162,7 +162,8 @@ class TrainingObserver(Protocol):
         ...
 
     def resumed(self, *, step: int) -> None:
-        """Before the first step, when training goes on from a checkpoint: rows after `step` will come again."""
+        """Before the first step, when training goes on from a checkpoint: rows after `step` will come again, and the one of
+        `step` if its evaluation is still owed, perhaps for a second time."""
         ...
 
     def stepped(self, progress: Progress) -> None:

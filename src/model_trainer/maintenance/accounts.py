@@ -11,8 +11,9 @@ from model_trainer.maintenance.asking import PatientAsker
 from model_trainer.maintenance.folders import folder_of
 from model_trainer.maintenance.leftovers import alone_with, delete_whole, temporary_places
 from model_trainer.maintenance.reaper import Keep
-from model_trainer.worker.account import close_account
+from model_trainer.worker.account import close_account, close_evaluation
 from model_trainer.worker.event_mirror import EventMirror
+from model_trainer.worker.manifests import MANIFEST_FILE
 
 log = get_logger(__name__)
 
@@ -47,8 +48,7 @@ class AccountCloser:
         record = self._found(run_id)
         if record is None or not record.status.is_terminal:
             return True
-        # The epoch of its last order: whoever still works on that is waited for, and may be about to do this itself.
-        lock = self._locks.take(run_id, epoch=max(0, record.epoch - 1))
+        lock = self._locks.take_if_free(run_id)
         if lock is None:
             return False
         try:
@@ -78,6 +78,9 @@ class AccountCloser:
             is_whole = EventMirror(folder / "events.jsonl").catch_up(self._runs, record.run_id)
             if record.kind is not RunKind.EVALUATE:
                 close_account(record, self._artifacts)
+            elif record.parent_run_id is not None and (folder.parent.parent / MANIFEST_FILE).exists():
+                evaluated = self._runs.get(record.parent_run_id)
+                close_evaluation(record, self._artifacts, evaluated=evaluated)
             log.info("account_closed", run_id=record.run_id, status=record.status.value)
         self._keep(record.run_id)
         return is_whole

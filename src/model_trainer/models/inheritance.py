@@ -47,9 +47,9 @@ def check_parent(
                 OPTIMIZER_FIELD, "needs init_from.step: only checkpoints hold the optimizer's state."
             )
         if parent.status is not RunStatus.COMPLETED:
-            message = (
-                f"Run {parent.run_id} is {parent.status.value}: wait until it is completed, or name a step."
-            )
+            goes_on = parent.status in (RunStatus.QUEUED, RunStatus.RUNNING)
+            otherwise = "wait until it is completed" if goes_on else "let it go on first (resume)"
+            message = f"Run {parent.run_id} is {parent.status.value}: name the step of a checkpoint, or {otherwise}."
             raise _refused(PARENT_FIELD, message, code=ErrorCode.CONFLICT)
     elif asked.step not in steps:
         known = ", ".join(str(step) for step in sorted(steps)) or "none"

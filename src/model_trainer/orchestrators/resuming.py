@@ -32,8 +32,8 @@ def check_stands_still(record: RunRecord) -> None:
 def check_training(record: RunRecord) -> None:
     """Raises CONFLICT for a run of another kind: those keep no checkpoints."""
     if record.kind is not RunKind.TRAIN:
-        kind = record.kind.value
-        raise _conflict(record, f"is of kind {kind}, which keeps no checkpoints: order it again.")
+        what = f"is of kind {record.kind.value}, which keeps no checkpoints"
+        raise _conflict(record, f"{what}: order it again if it did not complete.")
 
 
 def check_folder(record: RunRecord, artifacts: ArtifactTree) -> None:
@@ -68,7 +68,7 @@ def check_step(step: int, found: Sequence[CheckpointFacts]) -> None:
     choose = f"Choose one of these: {good}." if good else "There is no good one: leave the step out."
     why = "There is none" if chosen is None else f"It does not fit ({chosen.problem})"
     message = f"The run cannot go on from a checkpoint of step {step}. {why}. {choose}"
-    raise AppError(ErrorCode.CONFIG_INVALID, message, faults=[FieldFault("/step", message)])
+    raise AppError(ErrorCode.CONFIG_INVALID, message, faults=[FieldFault("/step", f"{why}.")])
 
 
 def _manifest(record: RunRecord, artifacts: ArtifactTree) -> Manifest | None:

@@ -98,8 +98,8 @@ class TrainingOrchestrator:
         a good checkpoint.
         """
         record = self._runs.get(run_id)
-        check_stands_still(record)
         check_training(record)
+        check_stands_still(record)
         check_folder(record, self._artifacts)
         if spec is not None:
             check_same_spec(record, spec)

@@ -9,7 +9,7 @@ from typing import assert_never
 
 from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.corpus import CorpusDigest
-from model_trainer.core.contracts.manifest import ArtifactKind, Manifest, ManifestStatus, RunPointer
+from model_trainer.core.contracts.manifest import ArtifactKind, Manifest, ManifestStatus, Revision, RunPointer
 from model_trainer.core.contracts.run import RunKind, RunRecord, RunStatus
 from model_trainer.core.errors import AppError
 from model_trainer.core.files import sha256_of
@@ -17,6 +17,7 @@ from model_trainer.core.logging import get_logger
 from model_trainer.core.ports.storage import ArtifactTree
 from model_trainer.worker.manifests import (
     MANIFEST_FILE,
+    append_revision,
     git_commit,
     host_facts,
     library_versions,
@@ -124,6 +125,18 @@ def close_account(record: RunRecord, artifacts: ArtifactTree) -> None:
     }
     seal_again(folder, ended)
     point_to(record, artifacts, kind=kind)
+
+
+def close_evaluation(record: RunRecord, artifacts: ArtifactTree, *, evaluated: RunRecord) -> None:
+    """Lists what an evaluation left in the manifest of the model it measured; doing it twice changes nothing more."""
+    revision = Revision(
+        job="evaluate_model",
+        job_id=record.run_id,
+        created_at=iso_time(record.finished_at_ms or record.updated_at_ms),
+        files=(),
+    )
+    append_revision(artifacts.folder("models", evaluated.run_id), revision)
+    point_to(evaluated, artifacts, kind="models")
 
 
 def point_to(record: RunRecord, artifacts: ArtifactTree, *, kind: ArtifactKind) -> None:

@@ -44,7 +44,7 @@ def find_baseline(parts: WorkerParts, record: RunRecord, *, asked: str | None) -
     """
     if asked is not None:
         with faults_at(_FIELD):
-            return _baseline_of(parts, parts.runs.get(asked))
+            return _baseline_of(parts, parts.other_run(asked))
     parent = _parent_of(parts, record)
     if parent is not None:
         return parent
@@ -55,7 +55,7 @@ def find_baseline(parts: WorkerParts, record: RunRecord, *, asked: str | None) -
         family=record.family,
         after=record.run_id,
     )
-    for earlier in parts.runs.list_runs(query).records:
+    for earlier in parts.other_runs(query).records:
         if earlier.spec.get("corpus_path") == record.spec.get("corpus_path"):
             found = _if_readable(parts, earlier.run_id)
             if found is not None:
@@ -70,7 +70,7 @@ def _parent_of(parts: WorkerParts, record: RunRecord) -> Baseline | None:
 
 def _if_readable(parts: WorkerParts, run_id: str) -> Baseline | None:
     try:
-        return _baseline_of(parts, parts.runs.get(run_id))
+        return _baseline_of(parts, parts.other_run(run_id))
     except AppError as error:
         if error.code is ErrorCode.STORE_UNAVAILABLE:  # nobody knows whether there is one
             raise

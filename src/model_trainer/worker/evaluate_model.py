@@ -1,12 +1,10 @@
 """The job that measures a trained model again: on one of its splits, or on text from outside."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 from model_trainer.core.contracts.base import as_json, dump_json
 from model_trainer.core.contracts.evaluation import EvaluateSpec, Evaluation
 from model_trainer.core.contracts.events import JobEvaluated
-from model_trainer.core.contracts.manifest import Revision
 from model_trainer.core.contracts.run import Phase, RunRecord
 from model_trainer.core.contracts.training import Recipe
 from model_trainer.core.errors import AppError, ErrorCode
@@ -17,12 +15,11 @@ from model_trainer.engine.devices import probe_machine, select_device, set_threa
 from model_trainer.engine.evaluation.compare import read_evaluation
 from model_trainer.engine.evaluation.evaluate import METRICS_FILE, EvaluationSubject, evaluate, write_result
 from model_trainer.engine.protocols import Device
-from model_trainer.worker.account import point_to
+from model_trainer.worker.account import close_evaluation
 from model_trainer.worker.baselines import find_baseline
 from model_trainer.worker.corpora import CORPUS_FIELD, scan
 from model_trainer.worker.job import Job, JobResult
 from model_trainer.worker.lease import HeldRun
-from model_trainer.worker.manifests import append_revision
 from model_trainer.worker.outcomes import faults_at
 from model_trainer.worker.parts import WorkerParts
 from model_trainer.worker.trained import TrainedModel, load_trained
@@ -114,15 +111,8 @@ class _EvaluateModel:
         return chosen, digest.sha256
 
     def _ended(self, record: RunRecord) -> None:
-        revision = Revision(
-            job="evaluate_model",
-            job_id=record.run_id,
-            created_at=datetime.now(tz=UTC).isoformat(timespec="milliseconds"),
-            files=(),
-        )
-        artifacts = self._parts.artifacts
-        append_revision(artifacts.folder("models", _parent(record)), revision)
-        point_to(self._parts.runs.get(_parent(record)), artifacts, kind="models")
+        evaluated = self._parts.other_run(_parent(record))
+        close_evaluation(record, self._parts.artifacts, evaluated=evaluated)
 
 
 def _parent(record: RunRecord) -> str:

@@ -95,27 +95,30 @@ class Fitting:
         model = self._family.backend().build(recipe)
         device = select_device(recipe.device)
         train, validation = self._splits.train, self._splits.validation
-        observer = RunObserver(
-            held=self._held,
-            series=RunSeries(self._account.folder),
-            folder=self._account.folder,
-            recipe=recipe,
-            train_tokens=train.facts.num_tokens,
-            validation_tokens=validation.facts.num_tokens,
-        )
-        checkpoints = CheckpointFolder(
-            self._folder,
-            reached=self._parts.reached,
-            sign=observer.stop_requested,
-            commit=self._commit,
-        )
-        with LanguageModellingTask(
-            train=train,
-            validation=validation,
-            recipe=recipe,
-            device=device,
-            on_evaluation=lambda _share: self._held.check(),
-        ) as task:
+        with (
+            RunSeries(self._account.folder) as series,
+            LanguageModellingTask(
+                train=train,
+                validation=validation,
+                recipe=recipe,
+                device=device,
+                on_evaluation=lambda _share: self._held.check(),
+            ) as task,
+        ):
+            observer = RunObserver(
+                held=self._held,
+                series=series,
+                folder=self._account.folder,
+                recipe=recipe,
+                train_tokens=train.facts.num_tokens,
+                validation_tokens=validation.facts.num_tokens,
+            )
+            checkpoints = CheckpointFolder(
+                self._folder,
+                reached=self._parts.reached,
+                sign=observer.stop_requested,
+                commit=self._commit,
+            )
             result = fit(
                 model=model,
                 task=task,
@@ -139,6 +142,8 @@ class Fitting:
 
     def _cut(self, recipe: Recipe, smaller: Recipe) -> None:
         """Another attempt, of this worker or the next, begins with the smaller micro-batch."""
+        if self._held.is_lost:  # the folder is another worker's by now
+            self._held.check()
         write_recipe(self._account.folder, smaller)
         self._account.resolved = as_json(smaller)
         self._account.seal_as_recorded(self._record, self._parts.artifacts)

@@ -84,7 +84,7 @@ class HeldRun:
         self._most_events = most_events
         self._stall_seconds = stall_seconds
         self._abandon = abandon
-        self._last_sign = time.monotonic()
+        self._last_sign = self._heard_at = time.monotonic()
         self._slowest_step = 0.0
         self._store_is_away = False
         self._lock = threading.Lock()
@@ -183,7 +183,11 @@ class HeldRun:
 
     @property
     def is_lost(self) -> bool:
-        """Whether another owner has the run."""
+        """Whether another owner has the run. A process that was frozen (SIGSTOP, a suspended machine) may wake up here, in
+        the middle of a step, and asks the store before its thread does."""
+        silent = time.monotonic() - self._heard_at > self.lease.lease_seconds / 2
+        if silent and self._thread.is_alive() and not self._store_is_away:
+            self._look()
         return self._lost.is_set()
 
     def sign(self) -> None:
@@ -252,18 +256,21 @@ class HeldRun:
             self._beat()
 
     def _look(self) -> None:
+        asked_at = time.monotonic()
         try:
-            self._heed(self._store.flags(self.lease))
+            self._heed(self._store.flags(self.lease), asked_at=asked_at)
         except AppError as error:
             self._went_wrong(error)
 
-    def _heed(self, flags: Flags) -> None:
+    def _heed(self, flags: Flags, *, asked_at: float) -> None:
+        self._heard_at = asked_at  # an answer may have waited for a frozen process to read it
         if flags.cancel:
             self._cancel.set()
         if flags.pause:
             self._pause.set()
 
     def _beat(self) -> None:
+        asked_at = time.monotonic()
         with self._lock:
             self._tell_progress_when_due()
             events = tuple(self._events)
@@ -286,7 +293,7 @@ class HeldRun:
                 self._events.popleft()
         self._told_checkpoint = checkpoint
         self._store_is_away = False
-        self._heed(flags)
+        self._heed(flags, asked_at=asked_at)
         self._mirror.catch_up(self._store, self.run_id)
 
     def _hangs(self, now: float) -> bool:

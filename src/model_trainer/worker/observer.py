@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from model_trainer.core.checkpoints import name_of, read_manifest
 from model_trainer.core.contracts.events import (
     CheckpointRejected,
     CheckpointSaved,
@@ -14,6 +15,7 @@ from model_trainer.core.contracts.training import Recipe
 from model_trainer.core.logging import get_logger
 from model_trainer.engine.protocols import StopReason
 from model_trainer.worker.lease import HeldRun
+from model_trainer.worker.parents import CHECKPOINTS
 from model_trainer.worker.series import RunSeries
 
 log = get_logger(__name__)
@@ -77,8 +79,13 @@ class RunObserver:
         )
 
     def resumed(self, *, step: int) -> None:
-        """Training goes on after `step` steps; rows that will be written again are dropped."""
+        """Training goes on after `step` steps; rows that will be written again are dropped. The record names this checkpoint
+        from now on: a newer one that it named was forgotten or did not verify."""
         self._begin_series(step)
+        path = self._folder / CHECKPOINTS / name_of(step)
+        files = read_manifest(path, step=step).files.values()
+        num_bytes = sum(file.num_bytes for file in files)
+        self._held.set_checkpoint(LastCheckpoint(step=step, path=self._shown(path), num_bytes=num_bytes))
         self._held.emit(JobResumed(job_id=self._held.run_id, user_id=self._held.user_id, step=step))
         log.info("training_resumed", step=step)
 
@@ -109,7 +116,7 @@ class RunObserver:
 
     def checkpoint_saved(self, *, step: int, path: Path, num_bytes: int, metrics: dict[str, float]) -> None:
         """A checkpoint is complete on disk."""
-        shown = path.relative_to(self._folder).as_posix()
+        shown = self._shown(path)
         self._held.set_checkpoint(LastCheckpoint(step=step, path=shown, num_bytes=num_bytes))
         event = CheckpointSaved(
             job_id=self._held.run_id,
@@ -124,11 +131,14 @@ class RunObserver:
 
     def checkpoint_rejected(self, *, path: Path, why: str) -> None:
         """A checkpoint did not verify and was passed over."""
-        shown = path.relative_to(self._folder).as_posix()
+        shown = self._shown(path)
         self._held.emit(
             CheckpointRejected(job_id=self._held.run_id, user_id=self._held.user_id, path=shown, why=why)
         )
         log.warning("checkpoint_rejected", path=shown, detail=why)
+
+    def _shown(self, path: Path) -> str:
+        return path.relative_to(self._folder).as_posix()
 
     def _begin_series(self, step: int) -> None:
         self._series.rewind(step)

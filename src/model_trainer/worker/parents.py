@@ -26,7 +26,6 @@ from model_trainer.worker.outcomes import faults_at
 from model_trainer.worker.parts import WorkerParts
 
 CHECKPOINTS = "checkpoints"
-_OPTIMIZER = "optimizer/"
 
 
 def parent_recipe(parts: WorkerParts, spec: TrainSpec, *, tokenizer_sha256: str) -> Recipe | None:
@@ -40,7 +39,7 @@ def parent_recipe(parts: WorkerParts, spec: TrainSpec, *, tokenizer_sha256: str)
         folder = _folder(parts, spec.init_from)
         check_parent(
             spec,
-            parts.runs.get(spec.init_from.run_id),
+            parts.other_run(spec.init_from.run_id),
             steps=CheckpointFolder(folder / CHECKPOINTS).steps(),
             tokenizer_sha256=tokenizer_sha256,
             parent_tokenizer_sha256=read_manifest(folder).tokenizer_sha256,
@@ -77,12 +76,9 @@ def _folder(parts: WorkerParts, asked: InitFrom) -> Path:
 def _from_checkpoint(folder: Path, asked: InitFrom, step: int) -> Snapshot:
     with faults_at(STEP_FIELD):
         snapshot = CheckpointFolder(folder / CHECKPOINTS).load(step)
-    kept = {
-        name: tensor
-        for name, tensor in snapshot.training.items()
-        if asked.keep_optimizer and name.startswith(_OPTIMIZER)
-    }
-    return Snapshot(state=snapshot.state, model=snapshot.model, training=kept)
+    # Of these the engine takes the optimizer's state alone.
+    training = snapshot.training if asked.keep_optimizer else {}
+    return Snapshot(state=snapshot.state, model=snapshot.model, training=training)
 
 
 def _completed(family: Family, folder: Path) -> Snapshot:

@@ -36,8 +36,6 @@ def _check(checkpoints: CheckpointFolder, *, step: int, recipe: Recipe) -> None:
         if checkpoints.load(step).state.recipe_sha256 != recipe_digest(recipe):
             raise AppError(ErrorCode.CHECKPOINT_INVALID, "It was made by another recipe.")
     except AppError as error:
-        if error.code is not ErrorCode.CHECKPOINT_INVALID:
-            raise
         name = checkpoints.path_of(step).name
         message = f"The run was to go on from {name}, which cannot be used. {error.message} Choose another one to resume from."
         raise AppError(ErrorCode.CHECKPOINT_INVALID, message, facts={"step": step}) from error

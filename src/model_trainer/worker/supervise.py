@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 
 from model_trainer.core.contracts.run import Lease, RunKind, RunRecord, RunStatus
-from model_trainer.core.errors import AppError
+from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.failpoints import Failpoint
 from model_trainer.core.logging import bind_context, get_logger, log_also_to
 from model_trainer.worker.claiming import claim_run
@@ -112,11 +112,24 @@ def _live(
         mirror=mirror,
     )
     stop.on_request(held.hand_over)
+    _tell_of_lost_attempt(record)
     log.info("job_started", epoch=lease.epoch, attempt=record.attempt, family=record.family)
     ended = end(parts, held=held, ending=_work(parts, held, record, job))
     if ended is not None and ended.status is not RunStatus.QUEUED:  # the file is the next owner's otherwise
         mirror.catch_up(parts.runs, record.run_id)
     return ended
+
+
+def _tell_of_lost_attempt(record: RunRecord) -> None:
+    """A worker that was lost could not write into the run's log how its attempt ended: its successor does."""
+    problem = record.attempts[-2].problem if len(record.attempts) > 1 else None
+    if problem is not None and problem.code is ErrorCode.WORKER_LOST:
+        log.warning(
+            "attempt_lost",
+            attempt=record.attempt - 1,
+            error_code=problem.code.value,
+            detail=problem.message,
+        )
 
 
 def _work(parts: WorkerParts, held: HeldRun, record: RunRecord, job: Job) -> JobResult | Failure | Stop:

@@ -80,7 +80,7 @@ class _TrainModel:
             return self._trained(held, record, spec=spec, account=account)
         except Exception as error:
             log.info("training_left", detail=type(error).__name__)
-            if _is_given_up(error):  # while the folder is still this worker's
+            if _is_given_up(error) and not held.is_lost:  # while the folder is still this worker's
                 account.seal_meanwhile(record, self._parts.artifacts)
             raise
 
@@ -272,12 +272,11 @@ def _stop_if_asked(fitted: FitResult) -> None:
 
 
 def _is_given_up(error: Exception) -> bool:
-    """Whether the run goes on later, so that its account must be true until then. A lost lease is no such case: the
-    folder is another worker's."""
+    """Whether the run goes on later, so that its account must be true until then."""
     if isinstance(error, Paused | HandedOver):
         return True
     known = as_app_error(error, fallback=ErrorCode.MODEL_TRAIN_FAILED)
-    return known.failure_class is FailureClass.TRANSIENT and known.code is not ErrorCode.LEASE_LOST
+    return known.failure_class is FailureClass.TRANSIENT
 
 
 def _job_result(evaluation: Evaluation, result: JsonObject) -> JobResult:

@@ -30,7 +30,7 @@ class TrainedModel:
 def load_tokenizer(parts: WorkerParts, tokenizer_id: str) -> tuple[str, Tokenizer]:
     """The method and the loaded tokenizer; raises TOKENIZER_NOT_FOUND unless it is completed."""
     try:
-        record = parts.runs.get(tokenizer_id)
+        record = parts.other_run(tokenizer_id)
     except AppError as error:
         if error.code is not ErrorCode.RUN_NOT_FOUND:
             raise
@@ -44,7 +44,7 @@ def load_tokenizer(parts: WorkerParts, tokenizer_id: str) -> tuple[str, Tokenize
 def load_trained(parts: WorkerParts, run_id: str) -> TrainedModel:
     """A completed model with all that belongs to it; raises CONFLICT when it is not completed, ARTIFACT_CORRUPT when
     its files do not fit."""
-    record = parts.runs.get(run_id)
+    record = parts.other_run(run_id)
     if record.kind is not RunKind.TRAIN or record.status is not RunStatus.COMPLETED:
         raise AppError(
             ErrorCode.CONFLICT, "Only a completed training can be used. Wait for it, or choose another run."

@@ -19,7 +19,7 @@ from model_trainer.core.contracts.checkpoint import (
 )
 from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.contracts.manifest import HostFacts, Manifest
-from model_trainer.core.contracts.run import HandBack, RunKind, RunQuery, RunStatus
+from model_trainer.core.contracts.run import HandBack, Outcome, RunKind, RunQuery, RunStatus
 from model_trainer.models.recipe_file import write_recipe
 from tests.unit.api.service import Service, ToyFamily, ToySpec
 from tests.unit.api.test_orders import tokenizer, training
@@ -109,6 +109,28 @@ def test_a_queued_training_pauses_at_once_and_resumes_into_the_queue(
     assert names == ["trainer.job.queued.v1", "trainer.job.paused.v1", "trainer.job.queued.v1"]
 
 
+def test_an_ended_training_links_to_its_resume_unless_it_completed(
+    client: TestClient, service: Service
+) -> None:
+    cancelled = training(client, service)
+    client.post(f"/runs/{cancelled}/cancel")
+    failed = training(client, service)
+    lease = service.claim(failed)
+    service.runs.finish(lease, Outcome(status=RunStatus.FAILED, message="No."), ())
+    completed = training(client, service)
+    service.finished(completed)
+
+    links = {
+        run_id: client.get(f"/runs/{run_id}").json()["links"] for run_id in (cancelled, failed, completed)
+    }
+
+    assert [("resume" in shown, "cancel" in shown) for shown in links.values()] == [
+        (True, False),
+        (True, False),
+        (False, False),
+    ]
+
+
 def test_a_running_training_is_asked_to_pause_and_says_so(client: TestClient, service: Service) -> None:
     run_id = training(client, service)
     lease = service.claim(run_id)
@@ -127,11 +149,17 @@ def test_only_trainings_pause_and_resume(client: TestClient, service: Service) -
         "tokenizer_id"
     ]
     assert client.post(f"/runs/{tokenizer_id}/pause").status_code == 409
+    while_queued = client.post(f"/runs/{tokenizer_id}/resume").json()["message"]
     client.post(f"/runs/{tokenizer_id}/cancel")
 
     answer = client.post(f"/runs/{tokenizer_id}/resume")
     assert (answer.status_code, answer.json()["code"]) == (409, "CONFLICT")
     assert "order it again" in answer.json()["message"]
+    done = service.runs.get(tokenizer(client, service)).run_id
+    while_completed = client.post(f"/runs/{done}/resume").json()["message"]
+    for message in (while_queued, while_completed):
+        assert "of kind tokenizer" in message
+        assert "init_from" not in message
     assert client.get(f"/runs/{tokenizer_id}/checkpoints").status_code == 404
     assert client.post(f"/runs/{new_ulid()}/resume").status_code == 404
 
@@ -164,6 +192,10 @@ def test_a_folder_of_another_installation_or_spec_is_not_resumed(
     changed = client.post(f"/runs/{run_id}/resume")
     assert (changed.status_code, "another seed" in changed.json()["message"]) == (409, True)
 
+    without = {name: value for name, value in service.runs.get(run_id).spec.items() if name != "seed"}
+    put_manifest(service, run_id, spec=without)
+    assert client.post(f"/runs/{run_id}/resume").status_code == 409
+
     service.write("models", run_id, "manifest.json", b"{")
     assert client.post(f"/runs/{run_id}/resume").status_code == 409
 
@@ -186,6 +218,7 @@ def test_a_spec_sent_along_must_be_the_one_ordered(client: TestClient, service: 
     assert client.post(f"/runs/{run_id}/resume", json={"spec": family}).status_code == 422
     invalid = client.post(f"/runs/{run_id}/resume", json={"spec": {**asked, "seed": -1}})
     assert (invalid.status_code, invalid.json()["errors"][0]["pointer"]) == (422, "/spec/seed")
+    assert invalid.json()["message"] == "The spec sent along does not fit: see /spec/seed."
     not_a_number = json.dumps({"spec": {**asked, "compare_to_run_id": float("nan")}})
     headers = {"Content-Type": "application/json"}
     assert client.post(f"/runs/{run_id}/resume", content=not_a_number, headers=headers).status_code == 422
@@ -215,6 +248,7 @@ def test_checkpoints_are_listed_newest_first_and_one_can_be_chosen(
         refused = client.post(f"/runs/{run_id}/resume", json={"step": step})
         assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/step")
         assert words in refused.json()["message"]
+        assert refused.json()["errors"][0]["message"] in refused.json()["message"]
     resumed = client.post(f"/runs/{run_id}/resume", json={"step": 20})
     assert (resumed.status_code, resumed.json()["resume_order"]["step"]) == (202, 20)
 

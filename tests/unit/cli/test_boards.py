@@ -106,6 +106,7 @@ class _OnTerminal(Output):
 @pytest.mark.parametrize(
     ("news", "said"),
     [
+        (News(type="trainer.job.queued.v1"), "It waits for a worker."),
         (News(type="trainer.job.resumed.v1", step=7), "It goes on after step 7."),
         (
             News(type="trainer.job.checkpoint_rejected.v1", path="c/1", why="torn"),

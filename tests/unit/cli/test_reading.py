@@ -59,6 +59,66 @@ def test_a_failed_run_shows_why(bench: Bench, capsys: pytest.CaptureFixture[str]
         assert shown in out
 
 
+def test_a_run_that_was_tried_more_than_once_shows_its_last_attempts_and_what_ended_them(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = {"code": "WORKER_LOST", "message": "The worker died.", "exception": None}
+    failed = {"code": "INTERNAL", "message": "A fault.", "exception": "KeyError: 'x'"}
+    problems = [None, None, None, lost, failed, None]
+    attempts = [
+        {
+            "owner": f"w{number}",
+            "started_at_ms": 1_795_223_000_000,
+            "ended_at_ms": None if number == 6 else 1_795_223_060_000,
+            "problem": problem,
+        }
+        for number, problem in enumerate(problems, start=1)
+    ]
+    bench.api.on(
+        "GET", f"/runs/{RUN_ID}", run_view(attempts=attempts), run_view(attempts=attempts[:1]), run_view()
+    )
+
+    assert bench.run("run", "show", RUN_ID) == 0
+
+    out = capsys.readouterr().out
+    assert "attempt 1 " not in out
+    assert "w2" in out
+    assert "2026-11-21 01:03:20 to 2026-11-21 01:04:20  w4  WORKER_LOST: The worker died.\n" in squeezed(out)
+    assert "w5  INTERNAL: A fault. (KeyError: 'x')" in out
+    assert "attempt 6" in out
+    assert "to now  w6" in out
+    for _ in range(2):  # one attempt, or none, is not worth a line
+        assert bench.run("run", "show", RUN_ID) == 0
+        assert "attempt" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("view", "shown", "hidden"),
+    [
+        ({"status": "paused", "pause_requested": True}, "run resume", "asked for"),
+        ({"status": "failed", "progress": {"fraction": 1.0}}, "run resume", "100%"),
+        ({"status": "cancelled", "cancel_requested": True}, "run resume", "asked for"),
+        ({"status": "cancelled", "kind": "tokenizer"}, "cancelled", "run resume"),
+        ({"status": "running", "progress": {"fraction": 0.5}}, "50%", "run resume"),
+        ({"status": "running", "pause_requested": True}, "asked for  pause", "run resume"),
+        ({"status": "cancelling", "cancel_requested": True}, "asked for  cancel", "run resume"),
+    ],
+)
+def test_a_run_shows_what_was_asked_of_it_and_how_it_can_go_on(
+    bench: Bench, capsys: pytest.CaptureFixture[str], view: dict[str, object], shown: str, hidden: str
+) -> None:
+    bench.api.on("GET", f"/runs/{RUN_ID}", run_view(**view))
+    assert bench.run("run", "show", RUN_ID) == 0
+    out = capsys.readouterr().out
+    assert shown in out
+    assert hidden not in out
+
+
+def squeezed(out: str) -> str:
+    """Lines without the blanks at their ends."""
+    return "".join(f"{line.rstrip()}\n" for line in out.splitlines())
+
+
 def test_a_terminal_is_not_moved_by_what_others_wrote(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:

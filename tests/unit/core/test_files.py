@@ -11,7 +11,6 @@ import pytest
 
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.files import (
-    append_line,
     disk_errors,
     fsync_folder,
     open_regular,
@@ -78,18 +77,10 @@ def test_a_write_that_fails_keeps_the_old_file_and_removes_its_own(tmp_path: Pat
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_lines_are_added_in_order(tmp_path: Path) -> None:
-    path = tmp_path / "log.jsonl"
-
-    for line in ('{"step": 1}', "å"):
-        append_line(path, line)
-
-    assert path.read_bytes() == '{"step": 1}\nå\n'.encode()
-
-
 def test_a_full_disk_has_a_code_of_its_own() -> None:
-    with pytest.raises(AppError, match="Free some space") as caught:
-        append_line(Path("/dev/full"), "x")
+    full = Path("/dev/full")
+    with pytest.raises(AppError, match="Free some space") as caught, disk_errors(full):
+        full.write_bytes(b"x")
 
     assert caught.value.code is ErrorCode.DISK_FULL
 

@@ -124,6 +124,20 @@ def test_an_evaluation_that_died_before_its_folder_gets_none(bench: Bench) -> No
     assert list(folder.iterdir()) == []
 
 
+def test_what_an_evaluation_left_is_listed_with_the_model_it_measured(bench: Bench) -> None:
+    model = _lost(bench)
+    folder = _folder(bench, model)
+    _close(bench, model)
+    evaluation = _lost(bench, kind=RunKind.EVALUATE, parent=model)
+    (folder / "eval" / evaluation).mkdir(parents=True)
+    (folder / "eval" / evaluation / "metrics.json").write_text("{}")
+    _close(bench, evaluation)
+    (revision,) = read_manifest(folder).revisions
+    assert revision.job_id == evaluation
+    assert f"eval/{evaluation}/metrics.json" in [file.path for file in revision.files]
+    assert verify(folder) == []
+
+
 def test_a_run_that_is_queued_again_is_left_alone(bench: Bench) -> None:
     run_id = bench.submitted()
     folder = _folder(bench, run_id)
@@ -215,9 +229,9 @@ def test_a_run_that_is_resumed_before_its_lock_is_ours_is_left_alone(bench: Benc
     folder = _folder(bench, run_id)
 
     class ResumedMeanwhile(MemoryRunLocks):
-        def take(self, run_id: str, *, epoch: int) -> MemoryHeldLock | None:
+        def take_if_free(self, run_id: str) -> MemoryHeldLock | None:
             bench.store.resume(run_id)
-            return super().take(run_id, epoch=epoch)
+            return super().take_if_free(run_id)
 
     bench.parts = replace(bench.parts, locks=ResumedMeanwhile())
     _close(bench, run_id)

@@ -1,5 +1,6 @@
 """Orders become records: which queue, which kind, whose child; and what a lookup refuses."""
 
+import errno
 import time
 
 import pytest
@@ -140,15 +141,24 @@ def test_lists_hold_one_kind_each_and_a_queued_run_can_be_cancelled() -> None:
     assert house.training.cancel(training).status is RunStatus.CANCELLED
 
 
-class FullDisk(MemoryArtifactTree):
+class BadDisk(MemoryArtifactTree):
     """A disk that takes nothing."""
 
+    def __init__(self, error: AppError | OSError) -> None:
+        super().__init__()
+        self._error = error
+
     def keep_record(self, record: RunRecord) -> None:
-        raise AppError(ErrorCode.DISK_FULL, "The disk is full.")
+        raise self._error
 
 
-def test_every_order_leaves_its_record_on_disk_and_a_full_disk_fails_none() -> None:
-    for artifacts, kept in ((MemoryArtifactTree(), True), (FullDisk(), False)):
+def test_every_order_leaves_its_record_on_disk_and_a_disk_that_refuses_fails_none() -> None:
+    full, unreadable = AppError(ErrorCode.DISK_FULL, "The disk is full."), OSError(errno.EIO, "No disk.")
+    for artifacts, kept in (
+        (MemoryArtifactTree(), True),
+        (BadDisk(full), False),
+        (BadDisk(unreadable), False),
+    ):
         reached: list[Failpoint] = []
         runs = MemoryRunStore(queue=MemoryJobQueue(), clock=time.time, announce=lambda _: None)
         training = TrainingOrchestrator(
@@ -175,3 +185,16 @@ def test_a_run_whose_family_has_other_fields_was_ordered_with_another_spec() -> 
     with pytest.raises(AppError) as refused:
         check_same_spec(damaged, TRAINING)
     assert refused.value.code is ErrorCode.CONFLICT
+
+
+def test_a_spec_from_before_a_field_was_added_is_read_as_it_is_read_now() -> None:
+    house = House()
+    record = house.training.start(TRAINING, request_id="r", idempotency=None).record
+    older = {name: value for name, value in record.spec.items() if name not in ("seed", "checkpoint")}
+
+    check_same_spec(record.model_copy(update={"spec": older}), TRAINING)
+
+    with pytest.raises(AppError, match="another seed,"):
+        check_same_spec(
+            record.model_copy(update={"spec": older}), TRAINING.model_copy(update={"seed": TRAINING.seed + 1})
+        )

@@ -6,12 +6,21 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from model_trainer.core.contracts.events import JobResumed, MetricsProgress
-from model_trainer.core.contracts.run import HandBack, LastCheckpoint, Phase, Progress, RunStatus
+from model_trainer.core.contracts.events import Event, JobResumed, MetricsProgress
+from model_trainer.core.contracts.run import (
+    Flags,
+    HandBack,
+    LastCheckpoint,
+    Lease,
+    Phase,
+    Progress,
+    RunStatus,
+    RunUpdate,
+)
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.worker.event_mirror import EventMirror
 from model_trainer.worker.lease import Cancelled, HandedOver, HeldRun, Paused
-from tests.unit.worker.bench import Bench, wait_until
+from tests.unit.worker.bench import Bench, ShakyStore, wait_until
 
 
 def _held(
@@ -256,3 +265,43 @@ def test_a_checkpoint_that_was_told_is_not_told_again(bench: Bench, tmp_path: Pa
         _after_a_heartbeat(bench, held)
     told = [update.checkpoint for update in bench.store.updates if update.checkpoint is not None]
     assert len(told) == 1
+
+
+class FrozenThread(ShakyStore):
+    """Holds whoever brings a heartbeat, as a stopped process' threads are held."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(queue=bench.queue, clock=lambda: bench.now, announce=lambda _: None)
+        self.updates = []
+        self.beating = threading.Event()
+        self.thawed = threading.Event()
+
+    def heartbeat(self, lease: Lease, update: RunUpdate, events: tuple[Event, ...] = ()) -> Flags:
+        self.beating.set()
+        assert self.thawed.wait(20)
+        return super().heartbeat(lease, update, events)
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_a_process_that_wakes_up_asks_before_its_thread_does(
+    bench: Bench, tmp_path: Path, is_lost: bool
+) -> None:
+    bench.store = store = FrozenThread(bench)
+    run_id = bench.submitted()
+    lease = store.claim(run_id, epoch=0, owner="worker-1", host="here", lease_seconds=0.2)
+    assert lease is not None
+    held = HeldRun(
+        store=store,
+        lease=lease,
+        user_id=None,
+        heartbeat_seconds=0.01,
+        mirror=EventMirror(tmp_path / "events.jsonl"),
+    )
+    with held:
+        assert store.beating.wait(20)
+        if is_lost:
+            bench.now += 1
+            assert store.reap() == (run_id,)
+        wait_until(lambda: store.looks > 0 or held.is_lost)
+        assert held.is_lost is is_lost
+        store.thawed.set()

@@ -12,7 +12,6 @@ import pytest
 from model_trainer.core.contracts.base import parse_json_object
 from model_trainer.core.contracts.manifest import ArtifactFile, HostFacts, Manifest, Revision
 from model_trainer.core.errors import AppError, ErrorCode
-from model_trainer.core.files import append_line
 from model_trainer.worker.manifests import (
     append_revision,
     git_commit,
@@ -23,6 +22,11 @@ from model_trainer.worker.manifests import (
     seal_again,
     verify,
 )
+
+
+def _append(path: Path, line: str) -> None:
+    with path.open("a") as file:
+        file.write(line + "\n")
 
 
 def _manifest() -> Manifest:
@@ -211,7 +215,7 @@ def test_a_file_that_does_not_fit_is_named(
 
 def test_logs_may_grow_after_sealing(folder: Path) -> None:
     seal(folder, _manifest())
-    append_line(folder / "logs.jsonl", '{"line": 2}')
+    _append(folder / "logs.jsonl", '{"line": 2}')
     assert verify(folder) == []
 
 
@@ -381,7 +385,7 @@ def test_a_log_that_grows_while_it_is_sealed_verifies(folder: Path) -> None:
 
     def grow() -> None:
         while not sealed.is_set():
-            append_line(log, "more")
+            _append(log, "more")
 
     writer = threading.Thread(target=grow)
     writer.start()

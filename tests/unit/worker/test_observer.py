@@ -24,10 +24,10 @@ def _held(bench: Bench, tmp_path: Path) -> HeldRun:
     )
 
 
-def _observer(held: HeldRun, folder: Path) -> RunObserver:
+def _observer(held: HeldRun, folder: Path, *, series: RunSeries | None = None) -> RunObserver:
     return RunObserver(
         held=held,
-        series=RunSeries(folder),
+        series=series or RunSeries(folder),
         folder=folder,
         recipe=toy_recipe(),
         train_tokens=100,
@@ -78,8 +78,8 @@ def test_the_engine_hears_the_reason_that_weighs_most(
 
 
 def test_a_lost_owner_adds_no_row_to_its_successors_files(bench: Bench, tmp_path: Path) -> None:
-    with _held(bench, tmp_path) as held:
-        observer = _observer(held, tmp_path)
+    with _held(bench, tmp_path) as held, RunSeries(tmp_path) as series:
+        observer = _observer(held, tmp_path, series=series)
         observer.logged(step=1, metrics={"loss": 2.0}, timings={})
         _take_away(bench, held)
         observer.logged(step=2, metrics={"loss": 1.0}, timings={})
@@ -105,7 +105,8 @@ def test_rows_are_forced_to_disk_when_they_are_there(bench: Bench, tmp_path: Pat
     series = RunSeries(tmp_path, fsync=sync)
     series.sync()
     assert synced == []
-    series.append(step=1, metrics={"loss": 2.0}, timings={"step_seconds": 0.1})
+    with series:
+        series.append(step=1, metrics={"loss": 2.0}, timings={"step_seconds": 0.1})
     held = _held(bench, tmp_path)
     observer = RunObserver(
         held=held,

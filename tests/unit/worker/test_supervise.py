@@ -40,6 +40,27 @@ def test_log_and_events_lie_in_the_jobs_folder(life: Life) -> None:
     assert len(mirrored) == len(life.bench.event_types(record.run_id))
 
 
+def test_the_successor_of_a_lost_worker_writes_into_the_log_how_its_attempt_ended(life: Life) -> None:
+    configure_logging(service="model-trainer-test", level="INFO", readable=False, stream=io.StringIO())
+    lease = life.bench.claimed()
+    life.bench.now += 20
+    assert life.bench.store.reap() == (lease.run_id,)
+
+    life.again(lease.run_id, _succeed)
+
+    told = [line for line in life.lines() if line["event"] in ("attempt_lost", "job_started")]
+    assert [line["event"] for line in told] == ["attempt_lost", "job_started"]
+    assert (told[0]["attempt"], told[0]["error_code"]) == (1, "WORKER_LOST")
+
+
+def test_an_attempt_that_told_its_own_end_is_not_told_of_again(life: Life) -> None:
+    configure_logging(service="model-trainer-test", level="INFO", readable=False, stream=io.StringIO())
+    lease = life.bench.claimed()
+    life.bench.store.release(lease, HandBack(message="Stopped."), ())
+    life.again(lease.run_id, _succeed)
+    assert "attempt_lost" not in [line["event"] for line in life.lines()]
+
+
 def test_a_second_delivery_does_nothing(life: Life) -> None:
     record = life.of(_succeed)
     life.again(record.run_id, _raise(AssertionError("must not be called")))

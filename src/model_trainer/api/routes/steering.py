@@ -105,5 +105,7 @@ class SteeringRoutes:
             spec = self._container.registry.parse_train_spec(json.dumps(wanted.spec))
         except AppError as error:
             faults = [FieldFault(f"/spec{fault.pointer}", fault.message) for fault in error.faults]
-            raise AppError(error.code, error.message, facts=error.facts, faults=faults) from error
+            at = ", ".join(fault.pointer for fault in faults)
+            message = f"The spec sent along does not fit: see {at}." if faults else error.message
+            raise AppError(error.code, message, facts=error.facts, faults=faults) from error
         return training.resume(run_id, step=wanted.step, spec=spec)

@@ -87,7 +87,7 @@ class ArtifactTree(Protocol):
 
     def keep_record(self, record: RunRecord) -> None:
         """Writes `<runs root>/<run_id>/record.json` atomically: what `model-trainer rebuild` starts from when Redis has
-        lost everything. An older record (by epoch, then by last_event_seq) does not replace a newer one."""
+        lost everything. An older record (by epoch, last_event_seq, updated_at_ms) does not replace a newer one."""
         ...
 
     def kept_records(self) -> Iterator[KeptRecord]:
@@ -133,6 +133,11 @@ class RunLocks(Protocol):
         A holder on this machine that works on an older order has lost its lease (this order would not exist
         otherwise): it is killed, and the lock is taken when the kernel has freed it.
         """
+        ...
+
+    def take_if_free(self, run_id: str) -> HeldLock | None:
+        """The lock, to look after a run that nobody works on; None when another process has it. Nobody is killed for it,
+        and who takes it so is not killed for an order."""
         ...
 
     def is_free(self, run_id: str) -> bool:

@@ -171,13 +171,14 @@ class CheckpointFolder:
     def retain(
         self, *, newest: int, keep_last: int, best: int | None, passed_over: Collection[int] = ()
     ) -> None:
-        """Removes what need not be kept; `newest`, just written, and `best` always stay.
+        """Removes what need not be kept; `newest`, just written, and `best` always stay. What was passed over when the run
+        resumed goes, and is not counted among the last ones: it is no good.
 
-        Of what lies after `newest`, only what was passed over when the run resumed goes: the rest is the work of a
-        later owner, and this one does not know yet that it has lost the run.
+        Of what lies after `newest`, nothing else goes: it is the work of a later owner, and this one does not know yet
+        that it has lost the run.
         """
         steps = self.steps()
-        older = [step for step in steps if step <= newest]
+        older = [step for step in steps if step <= newest and step not in passed_over]
         kept = {*older[-keep_last:], newest, best}
         for step in steps:
             if step not in kept and (step < newest or step in passed_over):
@@ -195,7 +196,11 @@ class CheckpointFolder:
     def sweep(self) -> None:
         """Removes what a writer that died left half done."""
         for path in self._leftovers():
-            shutil.rmtree(path)
+            with _storage_faults(path):
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
 
     def _leftovers(self) -> Iterator[Path]:
         if self._folder.is_dir():

@@ -5,13 +5,12 @@ Knows files and threads; when to save is the trainer's matter.
 
 import concurrent.futures
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from model_trainer.core.errors import AppError
 from model_trainer.core.logging import get_logger
 from model_trainer.engine.protocols import StopReason, TrainingObserver
 from model_trainer.engine.training.checkpoint import CheckpointFolder, Saved, Snapshot
@@ -88,28 +87,32 @@ class CheckpointWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if error is not None:
-                self._finish_quietly()
+            if error is not None:  # the checkpoint under way is as good as the steps before the fault
+                self._quietly(self.wait)
         finally:
             self._abandoned.set()
             self._thread.shutdown(wait=True)
+            self._quietly(self.poll)  # it may have been visible already when it was abandoned
 
-    def _finish_quietly(self) -> None:
-        """The checkpoint under way is as good as the steps before the fault; the fault is what matters to the caller."""
+    @staticmethod
+    def _quietly(ask: Callable[[], object]) -> None:
+        """Why training ends is what matters to the caller, not what became of a checkpoint besides."""
         try:
-            self.wait()
-        except AppError as second:
-            log.warning("checkpoint_not_saved", error_code=second.code.value, detail=second.message)
+            ask()
+        except Abandoned:
+            log.info("checkpoint_abandoned")
+        except Exception as second:
+            log.warning("checkpoint_not_saved", detail=f"{type(second).__name__}: {second}")
 
     def _write(self, snapshot: Snapshot, retention: Retention) -> Saved:
         saved = self._checkpoints.save(snapshot, sign=self._go_on, before_commit=self._before_commit)
-        self._go_on()
-        self._checkpoints.retain(
-            newest=saved.step,
-            keep_last=retention.keep_last,
-            best=retention.best,
-            passed_over=retention.passed_over,
-        )
+        if not self._abandoned.is_set():
+            self._checkpoints.retain(
+                newest=saved.step,
+                keep_last=retention.keep_last,
+                best=retention.best,
+                passed_over=retention.passed_over,
+            )
         return saved
 
     def _before_commit(self) -> None:

@@ -1,13 +1,14 @@
 """Between a model that is being trained and the tensors of a snapshot: copies, names, and whether they fit."""
 
-import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from model_trainer.core.contracts.checkpoint import TrainingState
 from model_trainer.core.errors import AppError, ErrorCode
-from model_trainer.engine.training.checkpoint import Tensors
+from model_trainer.engine.training.checkpoint import Snapshot, Tensors
+from model_trainer.engine.training.meter import diverged
 
 
 def tensors_of(model: nn.Module) -> Tensors:
@@ -19,6 +20,27 @@ def tensors_of(model: nn.Module) -> Tensors:
 def copied(tensors: Mapping[str, Tensor]) -> Tensors:
     """Copies on the CPU, which share no memory with what goes on being trained."""
     return {name: _copy(tensor.detach()) for name, tensor in tensors.items()}
+
+
+def snapshot_of(
+    model: nn.Module,
+    state: TrainingState,
+    *,
+    optimizer: Mapping[str, Tensor],
+    task: Mapping[str, Tensor],
+    rng: Mapping[str, Tensor],
+) -> Snapshot:
+    """Copies of everything; raises DIVERGED when a value that was learnt is not finite."""
+    learnt = tensors_of(model)
+    bad = not_finite(learnt) or not_finite(optimizer)
+    if bad is not None:
+        raise diverged(f"tensor {bad}", step=state.step)
+    training = (
+        prefixed("optimizer", copied(optimizer))
+        | prefixed("task", copied(task))
+        | prefixed("rng", copied(rng))
+    )
+    return Snapshot(state=state, model=copied(learnt), training=training)
 
 
 def copy_into(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -44,8 +66,8 @@ def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     }
     if not floats:
         return None
-    largest = torch.stack([_largest(tensor) for tensor in floats.values()])
-    finite: list[object] = torch.isfinite(largest).tolist()
+    extremes = torch.stack([_extremes(tensor) for tensor in floats.values()]).cpu()
+    finite: list[object] = torch.isfinite(extremes).all(dim=1).tolist()
     return next((name for name, good in zip(floats, finite, strict=True) if not good), None)
 
 
@@ -66,7 +88,8 @@ def _copy(tensor: Tensor) -> Tensor:
     return tensor.cpu().contiguous()  # pragma: no cover - needs an accelerator
 
 
-def _largest(tensor: Tensor) -> Tensor:
-    """The largest magnitude, which is not a number as soon as one value is not."""
-    norm: Tensor = torch.linalg.vector_norm(tensor, math.inf)
-    return norm.float().cpu()
+def _extremes(tensor: Tensor) -> Tensor:
+    """The smallest and the largest value: both not a number as soon as one value is not. One pass at the speed of the
+    memory, where a norm takes thirty times as long."""
+    smallest, largest = torch.aminmax(tensor)
+    return torch.stack((smallest, largest)).float()

@@ -78,6 +78,10 @@ class Clock:
         self._aside = {"evaluate": 0.0, "checkpoint": 0.0}
         self.recent_step_seconds: float | None = None
 
+    def begin(self) -> None:
+        """What came before this was preparation; comes before everything below."""
+        self._begin = self._now()
+
     @contextmanager
     def aside(self, phase: str) -> Iterator[None]:
         """Counts what happens inside as `phase`, not as training."""

@@ -8,27 +8,20 @@ import torch
 from torch import nn
 
 from model_trainer.core.contracts.checkpoint import SCHEMA_VERSION, TrainingState
-from model_trainer.core.contracts.run import Progress
 from model_trainer.core.contracts.training import Recipe
-from model_trainer.core.errors import AppError, AskedToStop, ErrorCode
+from model_trainer.core.errors import AskedToStop
 from model_trainer.engine.protocols import Device, FitResult, StopReason, TrainingObserver, TrainingTask
 from model_trainer.engine.training.best import BestSoFar
 from model_trainer.engine.training.checkpoint import CheckpointFolder, Snapshot
 from model_trainer.engine.training.checkpoint_writer import CheckpointWriter, Retention
+from model_trainer.engine.training.figures import Figures
 from model_trainer.engine.training.intervals import intervals, total_steps
-from model_trainer.engine.training.live_tensors import (
-    copied,
-    copy_into,
-    not_finite,
-    prefixed,
-    tensors_of,
-    unprefixed,
-)
-from model_trainer.engine.training.meter import Clock, LossWindow, diverged
+from model_trainer.engine.training.live_tensors import copied, copy_into, snapshot_of, unprefixed
+from model_trainer.engine.training.meter import Clock, LossWindow
 from model_trainer.engine.training.optimizer import build_optimizer
-from model_trainer.engine.training.same_run import check_same_run, recipe_digest
+from model_trainer.engine.training.own_checkpoints import OwnCheckpoints
+from model_trainer.engine.training.same_run import recipe_digest
 from model_trainer.engine.training.saving import Now, SaveSchedule
-from model_trainer.engine.training.schedule import multiplier
 from model_trainer.engine.training.seed import seed_everything
 from model_trainer.engine.training.update import WeightUpdate
 
@@ -105,6 +98,13 @@ class _Training:
         self._every = intervals(recipe, total_steps=self._total_steps, steps_per_epoch=task.steps_per_epoch)
         self._saves = SaveSchedule(self._every, total_steps=self._total_steps, now=now)
         self._recipe_sha256 = recipe_digest(recipe)
+        self._own = OwnCheckpoints(
+            checkpoints,
+            observer=observer,
+            recipe_sha256=self._recipe_sha256,
+            data_sha256=task.data_sha256,
+            total_steps=self._total_steps,
+        )
         device.move_module(model)
         model.train()
         self._update = WeightUpdate(
@@ -117,8 +117,8 @@ class _Training:
         self._window = LossWindow(overflow_is_normal=self._update.loss_scale.is_dynamic)
         self._best = BestSoFar(recipe.early_stopping)
         self._clock = Clock()
+        self._figures = Figures(recipe, task, device=device, clock=self._clock, total_steps=self._total_steps)
         self._step = 0
-        self._timed_from = 0
         self._metrics: dict[str, float] = {}
         self._new_metrics: dict[str, float] = {}
         self._is_best = False
@@ -127,14 +127,12 @@ class _Training:
     def resume(self, start: Snapshot | None) -> None:
         """Goes on from the newest checkpoint that verifies; without one from `start`, with the recipe's seed."""
         self._checkpoints.sweep()
-        for step in reversed(self._checkpoints.steps()):
-            snapshot = self._verified(step)
-            if snapshot is not None:
-                self._restore(snapshot)
-                self._saves.begin(self._step)
-                self._observer.resumed(step=self._step)
-                return
-            self._passed_over += (step,)
+        snapshot, self._passed_over = self._own.newest()
+        if snapshot is not None:
+            self._restore(snapshot)
+            self._saves.begin(self._step)
+            self._observer.resumed(step=self._step)
+            return
         if start is not None:
             copy_into(self._model, start.model)
             self._update.optimizer.load_state(copied(unprefixed("optimizer", start.training)))
@@ -147,7 +145,7 @@ class _Training:
             num_parameters=sum(parameter.numel() for parameter in self._model.parameters()),
             tokens_per_step=self._task.tokens_per_step,
         )
-        self._clock = Clock()
+        self._figures.begin(self._step)
 
     def catch_up(self) -> StopReason | None:
         """Evaluates the step that a stop had left unevaluated; returns a stop that comes meanwhile."""
@@ -179,7 +177,7 @@ class _Training:
         self._log_if_due()
         stopped = self._save_if_due()
         if stopped is None:
-            self._report_progress()
+            self._observer.stepped(self._figures.progress(self._step))
         return stopped
 
     def keep_work(self, stopped: StopReason | None) -> StopReason | None:
@@ -200,7 +198,7 @@ class _Training:
         best = self._best.state.step
         if not self._recipe.checkpoint.keep_best or best is None or best == self._step:
             return
-        snapshot = self._verified(best)
+        snapshot = self._own.of_step(best)
         if snapshot is None:
             self._best.replace(_validation(self._metrics), step=self._step)
         else:
@@ -249,8 +247,8 @@ class _Training:
         """One row: of the losses since the last one, of an evaluation, or of both."""
         timings: dict[str, float] = {}
         if self._step == 1 or self._is_due(self._every.log):
-            self._new_metrics = self._window.take() | self._position() | self._new_metrics
-            timings = self._timings()
+            self._new_metrics = self._window.take() | self._figures.position(self._step) | self._new_metrics
+            timings = self._figures.timings(self._step)
         if self._new_metrics:
             self._metrics |= self._new_metrics
             self._observer.logged(step=self._step, metrics=self._new_metrics, timings=timings)
@@ -288,54 +286,10 @@ class _Training:
         self._saves.taken(self._step)
         return None
 
-    def _report_progress(self) -> None:
-        """How far the run has come, after every step."""
-        seconds = self._clock.step()
-        self._observer.stepped(
-            Progress(
-                step=self._step,
-                total_steps=self._total_steps,
-                fraction=self._step / self._total_steps,
-                epoch=self._step / self._task.steps_per_epoch,
-                tokens_per_second=self._task.tokens_per_step / seconds if seconds > 0 else None,
-                eta_seconds=(self._total_steps - self._step) * seconds,
-            )
-        )
-
     def _is_due(self, every: int) -> bool:
         return self._step % every == 0 or self._step == self._total_steps
 
-    def _position(self) -> dict[str, float]:
-        rate = multiplier(self._step - 1, total_steps=self._total_steps, recipe=self._recipe)
-        rates = {"learning_rate": self._recipe.learning_rate * rate}
-        if self._recipe.optimizer == "muon":
-            rates["matrix_learning_rate"] = self._recipe.matrix_learning_rate * rate
-        return rates | {
-            "tokens_seen": float(self._step * self._task.tokens_per_step),
-            "epoch": self._step / self._task.steps_per_epoch,
-        }
-
-    def _timings(self) -> dict[str, float]:
-        """Over the steps since the last row. The losses were read just now, so the device has caught up."""
-        if self._step == self._timed_from:  # the step was taken by the process that stopped before its row
-            return {}
-        step_seconds = self._clock.window_seconds() / (self._step - self._timed_from)
-        self._timed_from = self._step
-        return {
-            "step_seconds": step_seconds,
-            "tokens_per_second": self._task.tokens_per_step / step_seconds,
-            "samples_per_second": self._task.samples_per_step / step_seconds,
-            "memory_bytes": float(self._device.memory_bytes()),
-            "eta_seconds": (self._total_steps - self._step) * step_seconds,
-        }
-
     def _snapshot(self) -> Snapshot:
-        """Copies of everything; raises DIVERGED when a value is not finite."""
-        model = tensors_of(self._model)
-        optimizer = self._update.optimizer.state()
-        bad = not_finite(model) or not_finite(optimizer)
-        if bad is not None:
-            raise diverged(f"tensor {bad}", step=self._step)
         state = TrainingState(
             schema_version=SCHEMA_VERSION,
             recipe_sha256=self._recipe_sha256,
@@ -351,28 +305,13 @@ class _Training:
             metrics=dict(self._metrics),
             evaluation_owed=self._evaluation_owed,
         )
-        training = (
-            prefixed("optimizer", copied(optimizer))
-            | prefixed("task", copied(self._task.state()))
-            | prefixed("rng", copied(self._device.rng_state()))
+        return snapshot_of(
+            self._model,
+            state,
+            optimizer=self._update.optimizer.state(),
+            task=self._task.state(),
+            rng=self._device.rng_state(),
         )
-        return Snapshot(state=state, model=copied(model), training=training)
-
-    def _verified(self, step: int) -> Snapshot | None:
-        try:
-            snapshot = self._checkpoints.load(step, sign=self._observer.stop_requested)
-            check_same_run(
-                snapshot,
-                recipe_sha256=self._recipe_sha256,
-                data_sha256=self._task.data_sha256,
-                total_steps=self._total_steps,
-            )
-        except AppError as error:
-            if error.code is ErrorCode.DATA_CHANGED:
-                raise
-            self._observer.checkpoint_rejected(path=self._checkpoints.path_of(step), why=error.message)
-            return None
-        return snapshot
 
     def _restore(self, snapshot: Snapshot) -> None:
         state = snapshot.state
@@ -385,7 +324,7 @@ class _Training:
         self._best.state = state.best
         self._metrics = dict(state.metrics)
         self._evaluation_owed = state.evaluation_owed
-        self._step = self._timed_from = state.step
+        self._step = state.step
 
 
 def _validation(row: Mapping[str, float]) -> dict[str, float]:

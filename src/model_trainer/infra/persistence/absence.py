@@ -38,4 +38,5 @@ class Absence:
 
     def ended(self) -> None:
         """The server answered."""
-        self._until = None
+        with self._lock:  # another thread may be between looking whether there is a moment and comparing it
+            self._until = None

@@ -42,9 +42,9 @@ class RunReaper:
         """See RunStore."""
         now = self._now_ms()
         lost_epochs = {holder.run_id: holder.epoch for holder in lost}
-        out_of_time: list[str] = []
-        if not self._was_away(now):
-            out_of_time = strings.validate_python(self._client.call("ZRANGEBYSCORE", LEASES, 0, now))
+        out_of_time = strings.validate_python(
+            self._client.call("ZRANGEBYSCORE", LEASES, 0, self._spared_after(now))
+        )
         due = strings.validate_python(self._client.call("ZRANGEBYSCORE", WAITING, 0, now))
         paused = self._reader.paused_and_cancelled_by_hand()
 
@@ -56,16 +56,26 @@ class RunReaper:
         forgotten = [run_id for run_id in due if self._spared(run_id, self._care_for_waiting)]
         return (*put_right, *forgotten)
 
-    def _was_away(self, now_ms: int) -> bool:
-        """Whether nobody could renew a lease lately: Redis was away, or hung, or all of us were.
+    def _spared_after(self, now_ms: int) -> int:
+        """Until when a lease must have run out to be acted upon: until now, but for a while after a time in which nobody
+        could renew one (Redis was away, or hung, or all of us were) until the round before it.
 
-        Leases that ran out meanwhile say nothing of their owners, which are given ten seconds to be heard of again.
+        Leases that ran out meanwhile say nothing of their owners, which are given ten seconds to be heard of again. Rounds
+        that are all late have one such time after the other, so each is held against those before it.
         """
-        last = self._client.call("SET", LAST_ROUND, now_ms, "GET")
-        if isinstance(last, str) and now_ms - int(last) > self._absence_ms:
-            self._client.call("SET", GRACE, 1, "PX", round(1000 * GRACE_SECONDS))
+        last = self._client.call("GET", LAST_ROUND)
+        was_away = isinstance(last, str) and last.isdigit() and now_ms - int(last) > self._absence_ms
+        if was_away and self._begin_grace(int(str(last))):
             log.warning("leases_spared", duration_seconds=GRACE_SECONDS)
-        return self._client.call("EXISTS", GRACE) == 1
+        self._client.call("SET", LAST_ROUND, now_ms)
+        spared_after = self._client.call("GET", GRACE)
+        is_grace = isinstance(spared_after, str) and spared_after.isdigit()
+        return min(now_ms, int(str(spared_after))) if is_grace else now_ms
+
+    def _begin_grace(self, spared_after_ms: int) -> bool:
+        """False when the one before is not over."""
+        milliseconds = round(1000 * GRACE_SECONDS)
+        return self._client.call("SET", GRACE, spared_after_ms, "PX", milliseconds, "NX") is not None
 
     def _spared(self, run_id: str, care: Callable[[str], bool]) -> bool:
         """Cares for one run; a record that is damaged must not keep the others waiting."""

@@ -87,7 +87,7 @@ class RedisRunSignal:
                 await subscription.subscribe(CHANNEL)
                 while True:
                     self._tell(await subscription.get_message(timeout=self._poll_seconds))
-            except REDIS_ERROR as error:
+            except (REDIS_ERROR, UnicodeDecodeError) as error:  # anybody may publish anything
                 log.warning("run_signal_lost", detail=type(error).__name__)
             finally:
                 with suppress(REDIS_ERROR):  # it may be broken already

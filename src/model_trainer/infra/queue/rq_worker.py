@@ -17,6 +17,7 @@ from rq import Queue, Worker
 from rq.job import Job
 from rq.serializers import Serializer
 from rq.timeouts import BaseDeathPenalty, UnixSignalDeathPenalty
+from rq.worker import WorkerStatus
 
 from model_trainer.core.errors import AppError
 from model_trainer.core.logging import get_logger
@@ -167,6 +168,13 @@ class OrderWorker(Worker):
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
         """Told again to stop, it stops no faster: a supervisor and a terminal often both say it, and the child would lose
         what it is saving. The grace ends it."""
+
+    def teardown(self) -> None:
+        """A worker that has left its loop waits for no child, even if a fault of Redis left it looking busy: a stop that
+        comes from here on ends whatever this process does next, instead of being noted by a worker that is gone."""
+        self._state = WorkerStatus.IDLE
+        leave: Callable[[], object] = super().teardown
+        leave()
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
         """Also tells a child to stop that was forked in the moment the stop came.

@@ -93,14 +93,15 @@ class QueueServer:
         )
 
     def _serve_until_disturbed(self) -> bool:
-        """Whether the worker ended because it was told to. RQ ends it at a fault of Redis too, without saying so."""
+        """Whether the worker ended because it was told to. RQ ends it at a fault of Redis too, without saying so; and a
+        worker that was told to stop while Redis is away cannot say goodbye, but stops."""
+        worker: OrderWorker | None = None
         try:
             worker = self.worker()
             worker.work(logging_level="WARNING")
         except REDIS_ERROR as error:
             log.warning("worker_disturbed", queue=self._queue, detail=type(error).__name__)
-            return False
-        return worker.was_told_to_stop
+        return worker is not None and worker.was_told_to_stop
 
 
 @contextmanager

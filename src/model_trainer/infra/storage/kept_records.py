@@ -59,8 +59,9 @@ def read_record(folder: Path) -> KeptRecord:
     )
 
 
-def _age(record: RunRecord) -> tuple[int, int]:
-    return record.epoch, record.last_event_seq
+def _age(record: RunRecord) -> tuple[int, int, int]:
+    """A flag that somebody sets changes neither epoch nor events."""
+    return record.epoch, record.last_event_seq, record.updated_at_ms
 
 
 def _unreadable(folder: Path, why: str) -> KeptRecord:

@@ -37,6 +37,10 @@ class MemoryCorpusRoot(LocalCorpusRoot):
         path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+NO_ORDER = 1 << 60
+"""Of a holder that works on none: no order is newer."""
+
+
 class MemoryRunLocks:
     """Locks within this process. A holder of an older order is not killed, it just has the lock no more."""
 
@@ -58,6 +62,14 @@ class MemoryRunLocks:
                 return None
             self._epochs[run_id] = epoch
         return MemoryHeldLock(lambda: self.forget(run_id, epoch=epoch))
+
+    def take_if_free(self, run_id: str) -> "MemoryHeldLock | None":
+        """See RunLocks."""
+        with self._guard:
+            if run_id in self._epochs:
+                return None
+            self._epochs[run_id] = NO_ORDER
+        return MemoryHeldLock(lambda: self.forget(run_id, epoch=NO_ORDER))
 
     def is_free(self, run_id: str) -> bool:
         """See RunLocks."""

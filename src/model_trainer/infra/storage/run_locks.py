@@ -72,9 +72,7 @@ class LocalRunLocks:
 
     def take(self, run_id: str, *, epoch: int) -> HeldLock | None:
         """See RunLocks. Raises DISK_FULL when the lock file cannot be made."""
-        path = self._path(run_id)
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        path = self._made(run_id)
         began = time.monotonic()
         killed_at: float | None = None
         while True:
@@ -94,6 +92,10 @@ class LocalRunLocks:
                 log.error("stale_trainer_stays", run_id=run_id)
                 return None
             self._pause(GLANCE_SECONDS)
+
+    def take_if_free(self, run_id: str) -> HeldLock | None:
+        """See RunLocks. Raises DISK_FULL when the lock file cannot be made."""
+        return self._try_to_take(self._made(run_id), epoch=None)
 
     def is_free(self, run_id: str) -> bool:
         """See RunLocks. Looks without standing in the way of who takes the lock for longer than that."""
@@ -130,7 +132,14 @@ class LocalRunLocks:
             raise ValueError("Only a run's id names a lock.")
         return self._folder / f"{run_id}.lock"
 
-    def _try_to_take(self, path: Path, *, epoch: int) -> HeldLock | None:
+    def _made(self, run_id: str) -> Path:
+        path = self._path(run_id)
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _try_to_take(self, path: Path, *, epoch: int | None) -> HeldLock | None:
+        """Without an epoch the holder stays unnamed, and who waits for it has nobody to kill."""
         try:
             with disk_errors(path):
                 descriptor = self._open_locked(path, flags=os.O_RDWR | os.O_CREAT, is_shared=False)
@@ -141,7 +150,9 @@ class LocalRunLocks:
             return NoLock()
         if descriptor is None:
             return None
-        _describe(descriptor, self._processes.this_one(host=self._host, epoch=epoch))
+        _describe(
+            descriptor, None if epoch is None else self._processes.this_one(host=self._host, epoch=epoch)
+        )
         return LocalHeldLock(descriptor)
 
     def _open_locked(self, path: Path, *, flags: int, is_shared: bool) -> int | None:
@@ -200,6 +211,10 @@ class NoRunLocks:
         return self._host
 
     def take(self, run_id: str, *, epoch: int) -> "NoLock":
+        """Always succeeds."""
+        return NoLock()
+
+    def take_if_free(self, run_id: str) -> "NoLock":
         """Always succeeds."""
         return NoLock()
 

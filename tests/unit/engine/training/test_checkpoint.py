@@ -171,9 +171,9 @@ def test_what_a_killed_writer_left_is_swept_away(tmp_path: Path) -> None:
     folder.save(snapshot())
     (tmp_path / ".tmp-half").mkdir()
     (tmp_path / ".tmp-half" / "model.safetensors").write_bytes(b"half")
+    (tmp_path / ".tmp-file").write_bytes(b"of rewound.json")
     folder.sweep()
-    assert folder.steps() == [3]
-    assert not (tmp_path / ".tmp-half").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["step-0000000003"]
 
 
 def test_a_checkpoint_that_did_not_verify_is_replaced_by_the_next_of_its_step(tmp_path: Path) -> None:
@@ -197,6 +197,15 @@ def test_a_corrupt_later_checkpoint_never_pushes_out_the_only_good_one(tmp_path:
     folder.save(snapshot(4))  # after resuming from an earlier step
     folder.retain(newest=4, keep_last=1, best=None, passed_over=(9,))
     assert folder.steps() == [4]
+
+
+def test_one_that_was_passed_over_takes_no_place_among_the_last_ones(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    for step in (3, 5, 7):
+        folder.save(snapshot(step))
+    flip(folder.path_of(5))
+    folder.retain(newest=7, keep_last=2, best=None, passed_over=(5,))
+    assert folder.steps() == [3, 7]
 
 
 def test_what_a_later_owner_wrote_is_not_for_the_earlier_one_to_remove(tmp_path: Path) -> None:

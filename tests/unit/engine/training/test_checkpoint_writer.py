@@ -1,6 +1,7 @@
 import errno
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -121,12 +122,13 @@ def test_what_is_abandoned_stops_between_files_and_leaves_nothing(tmp_path: Path
 def test_one_abandoned_after_it_was_committed_removes_no_older_one(tmp_path: Path) -> None:
     for step in (1, 2):
         CheckpointFolder(tmp_path).save(snapshot(step))
-    gate = Gate(Failpoint.CHECKPOINT_PARENT_SYNCED)
+    gate, witness = Gate(Failpoint.CHECKPOINT_PARENT_SYNCED), Witness()
     folder = CheckpointFolder(tmp_path, reached=gate)
-    with CheckpointWriter(folder, observer=Witness(), thread=OpensWhenLeft(gate)) as writer:
+    with CheckpointWriter(folder, observer=witness, thread=OpensWhenLeft(gate)) as writer:
         writer.begin(snapshot(3), Retention(keep_last=1, best=None, passed_over=()))
         assert gate.entered.wait(PATIENCE)
     assert CheckpointFolder(tmp_path).steps() == [1, 2, 3]
+    assert witness.saved == [3], "it can be seen, so it is told"
 
 
 @pytest.mark.parametrize("reason", [StopReason.PAUSE, StopReason.HAND_OVER])
@@ -163,14 +165,36 @@ def test_a_fault_of_training_lets_the_checkpoint_under_way_be_finished(tmp_path:
     assert (witness.saved, writers()) == ([3], [])
 
 
-def test_a_fault_of_training_is_told_even_if_the_disk_fails_as_well(tmp_path: Path) -> None:
-    def full(tensors: dict[str, Tensor], path: Path) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+@pytest.mark.parametrize("second", [OSError(errno.ENOSPC, "No space left on device"), MemoryError()])
+def test_a_fault_of_training_is_told_even_if_the_disk_fails_as_well(
+    tmp_path: Path, second: Exception
+) -> None:
+    def fails(tensors: dict[str, Tensor], path: Path) -> None:
+        raise second
 
-    folder = CheckpointFolder(tmp_path, write_tensors=full)
+    folder = CheckpointFolder(tmp_path, write_tensors=fails)
     with pytest.raises(ZeroDivisionError):
         write_and_fail(folder, Witness())
     assert writers() == []
+
+
+@pytest.mark.parametrize("reason", [StopReason.CANCEL, StopReason.LEASE_LOST])
+def test_a_write_that_fails_while_the_run_ends_anyway_changes_nothing(
+    tmp_path: Path, reason: StopReason
+) -> None:
+    gate, witness = Gate(), Witness(stop_after=0, reason=reason)
+
+    def fails(point: Failpoint) -> None:
+        gate(point)
+        if point is gate.point:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    folder = CheckpointFolder(tmp_path, reached=fails)
+    with CheckpointWriter(folder, observer=witness, thread=OpensWhenLeft(gate)) as writer:
+        writer.begin(snapshot(3), KEEP)
+        assert gate.entered.wait(PATIENCE)
+        assert writer.wait() is reason
+    assert (names(tmp_path), witness.saved, writers()) == ([], [], [])
 
 
 def test_a_fault_after_the_lease_is_lost_leaves_no_checkpoint(tmp_path: Path) -> None:
@@ -189,7 +213,7 @@ def test_a_save_that_comes_due_while_one_is_under_way_waits_for_the_first_free_s
             if step == 6:
                 gate.opened.set()
                 while not (tmp_path / "step-0000000002").exists():
-                    pass
+                    time.sleep(0.001)  # so that the other thread gets its turn
             return super().loss(model, step=step, micro_step=micro_step)
 
     recipe = toy_recipe(eval_every_steps=100, checkpoint=CheckpointSpec(every_steps=2, keep_last=100))

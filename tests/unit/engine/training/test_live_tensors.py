@@ -4,9 +4,10 @@ import torch
 from model_trainer.engine.training.live_tensors import copied, not_finite
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_one_value_that_is_not_finite_is_named(value: float) -> None:
-    tensors = {"a": torch.ones(3, 2), "b": torch.ones(5, dtype=torch.bfloat16), "c": torch.empty(0)}
+def test_one_value_that_is_not_finite_is_named(value: float, dtype: torch.dtype) -> None:
+    tensors = {"a": torch.ones(3, 2), "b": torch.ones(5, dtype=dtype), "c": torch.empty(0)}
     assert not_finite(tensors) is None
     tensors["b"][3] = value
     assert not_finite(tensors) == "b"

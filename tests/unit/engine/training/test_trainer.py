@@ -406,3 +406,13 @@ def test_a_checkpoint_that_was_passed_over_goes_with_the_next_save(tmp_path: Pat
         (folder.path_of(step) / "state.json").unlink()
     train(tmp_path, recipe, observer=Witness(stop_after=7))
     assert folder.steps() == [5]
+
+
+def test_one_that_was_passed_over_and_written_again_counts_as_any_other(tmp_path: Path) -> None:
+    recipe = toy_recipe(checkpoint=keep_all(best=False))
+    train(tmp_path, recipe, observer=Witness(stop_after=11))
+    folder = CheckpointFolder(tmp_path)
+    (folder.path_of(10) / "state.json").unlink()
+    train(tmp_path, recipe)
+    assert folder.steps() == [5, 10, 12]
+    assert folder.load(10).state.step == 10

@@ -1,5 +1,7 @@
 """A server that did not answer in time is not waited for by everybody."""
 
+import threading
+
 import pytest
 
 from model_trainer.core.errors import AppError, ErrorCode
@@ -46,3 +48,23 @@ def test_an_absence_of_no_length_refuses_nobody(times: int) -> None:
     for _ in range(times):
         absence.noticed()
         assert not is_refused(absence)
+
+
+def test_news_of_an_answer_waits_for_who_is_looking() -> None:
+    """One thread compares the moment until which it counts as away while another hears that it is back."""
+    absences: list[Absence] = []
+    others: list[threading.Thread] = []
+
+    def clock() -> float:
+        if absences and not others:
+            others.append(threading.Thread(target=absences[0].ended))
+            others[0].start()
+            others[0].join(0.05)
+        return 100.0
+
+    absence = Absence(seconds=1.0, clock=clock)
+    absence.noticed()
+    absences.append(absence)
+    assert is_refused(absence)
+    others[0].join()
+    assert not is_refused(absence)

@@ -72,6 +72,20 @@ def test_what_is_no_note_of_ours_is_passed_over(redis_url: str, client: RedisCli
     asyncio.run(story())
 
 
+def test_bytes_that_are_no_text_do_not_end_the_listening(redis_url: str, client: RedisClient) -> None:
+    async def story() -> None:
+        signal = RedisRunSignal(redis_url)
+        await signal.wait("warm-up", timeout_seconds=1.0)
+        await asyncio.to_thread(client.call, "PUBLISH", "trainer:events", b"\xff")
+        await signal.wait("a", timeout_seconds=LONG / 2)  # until it listens again
+        reader = await woken(signal, "a")
+        await asyncio.to_thread(client.call, "PUBLISH", "trainer:events", '{"run_id":"a"}')
+        await asyncio.wait_for(reader, LONG / 2)
+        await signal.close()
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("closes", [1, 2])
 def test_without_a_server_readers_wait_for_their_timeout(closes: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -31,13 +31,14 @@ def nothing() -> None:
 def server(
     redis_url: str,
     *,
+    kind: type[QueueServer] = QueueServer,
     run: Callable[[str], None] = print,
     on_heartbeat: Callable[[], None] = nothing,
     on_child_lost: Callable[[], None] = nothing,
     stop_grace_seconds: float = 30.0,
     pause: Callable[[float], None] = time.sleep,
 ) -> QueueServer:
-    return QueueServer(
+    return kind(
         redis_url=redis_url,
         queue=QUEUE,
         settings=RQ_SETTINGS,
@@ -126,6 +127,48 @@ def test_a_fault_that_ends_rqs_loop_does_not_end_the_service(redis_url: str) -> 
     pauses: list[float] = []
     server(redis_url, on_heartbeat=beat, pause=pauses.append).serve()
     assert pauses == [RESTART_SECONDS]
+
+
+def test_a_stop_while_redis_is_away_is_kept_although_the_worker_cannot_say_goodbye(redis_url: str) -> None:
+    class Mute(OrderWorker):
+        """Redis goes away in the moment of the stop."""
+
+        def register_death(self) -> None:
+            raise redis.ConnectionError
+
+    class Serving(QueueServer):
+        def worker(self) -> OrderWorker:
+            worker = super().worker()
+            worker.__class__ = Mute
+            return worker
+
+    def beat() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    pauses: list[float] = []
+    server(redis_url, kind=Serving, on_heartbeat=beat, pause=pauses.append).serve()
+    assert pauses == []
+
+
+def test_a_stop_is_heard_after_a_worker_that_a_fault_left_looking_busy(redis_url: str) -> None:
+    made: list[OrderWorker] = []
+
+    class Serving(QueueServer):
+        def worker(self) -> OrderWorker:
+            made.append(super().worker())
+            return made[-1]
+
+    def beat() -> None:
+        if len(made) > 1:  # the stop was lost: end all the same
+            os.kill(os.getpid(), signal.SIGTERM)
+        made[-1]._state = WorkerStatus.BUSY
+        raise redis.TimeoutError
+
+    def pause(_seconds: float) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    server(redis_url, kind=Serving, on_heartbeat=beat, pause=pause).serve()
+    assert len(made) == 1
 
 
 def test_a_heartbeat_nobody_could_hear_is_no_reason_to_stop(redis_url: str, client: RedisClient) -> None:
