@@ -5,7 +5,7 @@ Knows files and threads; when to save is the trainer's matter.
 
 import concurrent.futures
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -65,20 +65,14 @@ class CheckpointWriter:
         under_way = self._under_way
         if under_way is not None and under_way.done():
             self._under_way = None
-            saved = under_way.result()
-            self._observer.checkpoint_saved(
-                step=saved.step, path=saved.path, num_bytes=saved.num_bytes, metrics=dict(saved.metrics)
-            )
+            self._tell(under_way.result())
 
     def wait(self) -> StopReason | None:
         """Until nothing is under way, or until the observer wants a stop that keeps no work: that is returned."""
-        while self._under_way is not None:
-            stop = self._observer.stop_requested()
-            if stop is not None and not stop.keeps_work:
-                return stop
-            concurrent.futures.wait([self._under_way], timeout=_ASK_SECONDS)
+        stop = self._until_done()
+        if stop is None:
             self.poll()
-        return None
+        return stop
 
     def __enter__(self) -> Self:
         return self
@@ -88,21 +82,39 @@ class CheckpointWriter:
     ) -> None:
         try:
             if error is not None:  # the checkpoint under way is as good as the steps before the fault
-                self._quietly(self.wait)
+                self._until_done()
         finally:
             self._abandoned.set()
             self._thread.shutdown(wait=True)
-            self._quietly(self.poll)  # it may have been visible already when it was abandoned
+            self._settle()
 
-    @staticmethod
-    def _quietly(ask: Callable[[], object]) -> None:
-        """Why training ends is what matters to the caller, not what became of a checkpoint besides."""
-        try:
-            ask()
-        except Abandoned:
-            log.info("checkpoint_abandoned")
-        except Exception as second:
-            log.warning("checkpoint_not_saved", detail=f"{type(second).__name__}: {second}")
+    def _until_done(self) -> StopReason | None:
+        while self._under_way is not None:
+            stop = self._observer.stop_requested()
+            if stop is not None and not stop.keeps_work:
+                return stop
+            if concurrent.futures.wait([self._under_way], timeout=_ASK_SECONDS).done:
+                break
+        return None
+
+    def _settle(self) -> None:
+        """The end of what was under way when training ended. Why that ended is what matters to the caller: a write that
+        failed besides is told to the log alone, and one that was visible when it was abandoned is a checkpoint."""
+        under_way, self._under_way = self._under_way, None
+        if under_way is None:
+            return
+        match under_way.exception():
+            case None:
+                self._tell(under_way.result())
+            case Abandoned():
+                log.info("checkpoint_abandoned")
+            case fault:
+                log.warning("checkpoint_not_saved", detail=f"{type(fault).__name__}: {fault}")
+
+    def _tell(self, saved: Saved) -> None:
+        self._observer.checkpoint_saved(
+            step=saved.step, path=saved.path, num_bytes=saved.num_bytes, metrics=dict(saved.metrics)
+        )
 
     def _write(self, snapshot: Snapshot, retention: Retention) -> Saved:
         saved = self._checkpoints.save(snapshot, sign=self._go_on, before_commit=self._before_commit)
