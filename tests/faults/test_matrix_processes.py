@@ -75,7 +75,7 @@ def test_a_training_short_of_memory_goes_on_with_smaller_pieces_of_the_same_batc
     assert work.exitcode in (0, -signal.SIGABRT)  # C++ that is refused memory in a thread of its own aborts
     assert "out_of_memory" in installation.log_of(run_id).read_text()
     record = installation.finish(run_id)
-    assert record.status is RunStatus.COMPLETED, record
+    assert record.status is RunStatus.COMPLETED, record.problem
     recipe = Recipe.model_validate_json((installation.model_folder(run_id) / "recipe.json").read_text())
     assert recipe.batch_size < FULL_BATCH
     assert recipe.batch_size * recipe.gradient_accumulation_steps == FULL_BATCH

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Literal, TypeGuard
+from typing import Literal, TypeGuard, assert_never
 
 from model_trainer.core.errors import AppError, ErrorCode, FieldFault
 from model_trainer.core.logging import get_logger
@@ -111,6 +111,8 @@ class OneFailpoint:
                 raise OSError(errno.EIO, f"Made to fail at {point.value}")
             case "wait":
                 self._wait(WAIT_SECONDS)
+            case _:
+                assert_never(self._action)
 
     def _is_time(self) -> bool:
         with self._lock:

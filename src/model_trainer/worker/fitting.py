@@ -126,14 +126,14 @@ class Fitting:
                 device=device,
                 checkpoints=checkpoints,
                 observer=observer,
-                start=self._start(model, checkpoints),
+                start=self._start(checkpoints),
             )
         return Fitted(model=model, recipe=recipe, result=result)
 
-    def _start(self, model: LanguageModel, checkpoints: CheckpointFolder) -> Snapshot | None:
+    def _start(self, checkpoints: CheckpointFolder) -> Snapshot | None:
         """Only a run that has come to a checkpoint of its own does without the earlier run's weights, if they have gone."""
         try:
-            return first_weights(self._parts, self._spec, family=self._family, model=model)
+            return first_weights(self._parts, self._spec, family=self._family)
         except AppError as error:
             if not _any_is_good(checkpoints):
                 raise

@@ -66,8 +66,12 @@ def _writable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+_OUT_OF_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "could not create a primitive")
+"""What torch's CPU allocator says, and oneDNN when it gets no memory for a kernel or its scratchpad."""
+
+
 def _is_torch_out_of_memory(error: Exception) -> bool:
-    """torch raises its own type on CUDA and a RuntimeError naming its CPU allocator elsewhere."""
+    """torch raises its own type on CUDA and a RuntimeError elsewhere."""
     return type(error).__name__ == "OutOfMemoryError" or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
+        isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
     )

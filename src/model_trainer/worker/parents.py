@@ -1,10 +1,8 @@
 """The earlier training that a training begins from: found, checked, its weights loaded."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
 from model_trainer.core.contracts.checkpoint import (
     SCHEMA_VERSION,
@@ -14,7 +12,6 @@ from model_trainer.core.contracts.checkpoint import (
     WindowState,
 )
 from model_trainer.core.contracts.training import InitFrom, Recipe, TrainSpec
-from model_trainer.core.errors import AppError, ErrorCode, FieldFault
 from model_trainer.engine.training.checkpoint import CheckpointFolder, Snapshot
 from model_trainer.engine.training.live_tensors import tensors_of
 from model_trainer.engine.training.same_run import recipe_digest
@@ -47,12 +44,10 @@ def parent_recipe(parts: WorkerParts, spec: TrainSpec, *, tokenizer_sha256: str)
         return read_recipe(folder)
 
 
-def first_weights(
-    parts: WorkerParts, spec: TrainSpec, *, family: Family, model: nn.Module
-) -> Snapshot | None:
-    """What `model` begins from, checked to fit it by name and shape; None when nothing was asked for.
+def first_weights(parts: WorkerParts, spec: TrainSpec, *, family: Family) -> Snapshot | None:
+    """What training begins from; None when nothing was asked for. Whether it is of the same model, fit() checks.
 
-    Raises CHECKPOINT_INVALID, ARTIFACT_NOT_FOUND, ARTIFACT_CORRUPT, CONFIG_INVALID, all naming their field.
+    Raises CHECKPOINT_INVALID, ARTIFACT_NOT_FOUND, ARTIFACT_CORRUPT, all naming their field.
     """
     asked = spec.init_from
     if asked is None:
@@ -63,9 +58,6 @@ def first_weights(
             snapshot = _completed(family, folder)
         else:
             snapshot = _from_checkpoint(folder, asked, asked.step)
-    if _shapes(snapshot.model) != _shapes(tensors_of(model)):
-        message = f"The weights of run {asked.run_id} have other names or shapes than this model's."
-        raise AppError(ErrorCode.CONFIG_INVALID, message, faults=[FieldFault(PARENT_FIELD, message)])
     return snapshot
 
 
@@ -100,7 +92,3 @@ def _completed(family: Family, folder: Path) -> Snapshot:
         metrics={},
     )
     return Snapshot(state=state, model=tensors_of(model), training={})
-
-
-def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}

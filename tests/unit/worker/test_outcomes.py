@@ -27,6 +27,7 @@ class JobTimeoutException(Exception):
             RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 1 bytes"),
             ErrorCode.OUT_OF_MEMORY,
         ),
+        (RuntimeError("could not create a primitive"), ErrorCode.OUT_OF_MEMORY),
         (RuntimeError("size mismatch"), ErrorCode.MODEL_TRAIN_FAILED),
         (OSError(errno.ENOSPC, "No space left on device"), ErrorCode.DISK_FULL),
         (OSError(errno.EDQUOT, "Quota exceeded"), ErrorCode.DISK_FULL),

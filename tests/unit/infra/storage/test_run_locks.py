@@ -182,7 +182,7 @@ def test_a_system_without_flock_lets_everybody_work_and_calls_nobody_dead(tmp_pa
     locks = run_locks(tmp_path, host="here", has_flock=False)
     assert isinstance(locks, NoRunLocks)
     assert locks.host == "here"
-    held = [locks.take(RUN, epoch=0) for _ in range(2)]
+    held = [locks.take(RUN, epoch=0), locks.take(RUN, epoch=0), locks.take_if_free(RUN)]
     for lock in held:
         assert lock is not None
         lock.release()
