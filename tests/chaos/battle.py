@@ -253,12 +253,17 @@ class Battle:
         for run_id, front in self._fronts.items():
             front.run.is_disturbed()
             record = self._record(run_id) or before[run_id]
-            if not record.attempts or record.status.is_terminal or owner not in record.attempts[-1].owner:
+            if record.status.is_terminal:
                 continue
-            ended_at_ms = record.attempts[-1].ended_at_ms
-            if ended_at_ms is None or ended_at_ms >= struck_at_ms - 1:
-                # Who has been rescued already is past the moment of the kill.
-                front.run.falls(record if record.status is RunStatus.RUNNING else before[run_id])
+            # A rescue takes milliseconds: the run may be another owner's by now, in another attempt.
+            struck = [
+                attempt
+                for attempt in record.attempts
+                if owner in attempt.owner and (attempt.ended_at_ms or struck_at_ms) >= struck_at_ms - 1
+            ]
+            if struck:
+                is_as_it_was = struck[-1] is record.attempts[-1] and record.status is RunStatus.RUNNING
+                front.run.falls(record if is_as_it_was else before[run_id], at_ms=round(struck_at_ms))
 
     def _record(self, run_id: str) -> RunRecord | None:
         """As it stands now; None when Redis is dead."""

@@ -103,13 +103,13 @@ class WatchedRun:
             return self._crashes_after(record) < LIMIT
         return self.crashes < LIMIT - 1  # nobody's yet; perhaps somebody's before it is killed
 
-    def falls(self, record: RunRecord) -> None:
-        """The owner has just been killed, and is dead; `record` is from before that."""
+    def falls(self, record: RunRecord, *, at_ms: int | None = None) -> None:
+        """The owner has just been killed (at `at_ms`, or now), and is dead; `record` is from before that."""
         self.crashes, self.mark = self._crashes_after(record), max(self.mark, _place(record))
         self.kills += 1
         self.was_broken_off = True
         self.fall = _Fall(
-            at_ms=round(time.time() * 1000),
+            at_ms=round(time.time() * 1000) if at_ms is None else at_ms,
             reached=last_step(self.folder / "metrics.jsonl"),
             on_disk=self.look_at_checkpoints(),
         )
