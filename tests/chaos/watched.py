@@ -67,7 +67,8 @@ class WatchedRun:
     last_row: int = 0
     """The step of the last row told."""
     rows_of_this_owner: int = 0
-    was_broken_off: bool = False
+    broken_off_at_ms: float | None = None
+    """When its owner was last killed, frozen or cancelled; None since another one began."""
     """Whether the attempt at hand was killed or cancelled: what ends otherwise loses no step."""
 
     def catch_up(self, container: Container) -> None:
@@ -107,9 +108,9 @@ class WatchedRun:
         """The owner has just been killed (at `at_ms`, or now), and is dead; `record` is from before that."""
         self.crashes, self.mark = self._crashes_after(record), max(self.mark, _place(record))
         self.kills += 1
-        self.was_broken_off = True
+        self.broken_off_at_ms = struck_at_ms = round(time.time() * 1000) if at_ms is None else at_ms
         self.fall = _Fall(
-            at_ms=round(time.time() * 1000) if at_ms is None else at_ms,
+            at_ms=struck_at_ms,
             reached=last_step(self.folder / "metrics.jsonl"),
             on_disk=self.look_at_checkpoints(),
         )
@@ -137,7 +138,7 @@ class WatchedRun:
 
     def _hear(self, stored: StoredEvent) -> None:
         event = stored.event
-        self._hear_of_rows(event)
+        self._hear_of_rows(event, at_ms=stored.at_ms)
         fall = self.fall
         if fall is None or stored.at_ms < fall.at_ms:
             return
@@ -153,20 +154,22 @@ class WatchedRun:
             (found.disturbed_recoveries if fall.is_disturbed else found.recoveries).append(seconds)
             self.fall = None
 
-    def _hear_of_rows(self, event: Event) -> None:
+    def _hear_of_rows(self, event: Event, *, at_ms: int) -> None:
         match event:
             case CheckpointRejected():
                 self.findings.add("checkpoint_rejected", self.run_id, f"{event.path}: {event.why}")
             case JobCancelled():
-                self.was_broken_off = True
+                self.broken_off_at_ms = at_ms
             case JobStarted():
                 self.rows_of_this_owner = 0
             case JobResumed():
-                if event.step < self.last_row and not self.was_broken_off:
+                if event.step < self.last_row and self.broken_off_at_ms is None:
                     detail = f"nobody was killed; {self.last_row} reached, {event.step} resumed at"
                     self.findings.add("steps_lost", self.run_id, detail)
             case MetricsConfig():
-                self.was_broken_off = False
+                # One that is heard late, of an owner that has been killed since, ends nothing.
+                if self.broken_off_at_ms is not None and at_ms > self.broken_off_at_ms:
+                    self.broken_off_at_ms = None
             case MetricsProgress():
                 self.last_row = event.step
                 self.rows_of_this_owner += 1
