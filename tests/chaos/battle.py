@@ -263,7 +263,8 @@ class Battle:
             ]
             if struck:
                 is_as_it_was = struck[-1] is record.attempts[-1] and record.status is RunStatus.RUNNING
-                front.run.falls(record if is_as_it_was else before[run_id], at_ms=round(struck_at_ms))
+                now = record if is_as_it_was else before[run_id]
+                front.run.falls(now, at_ms=round(struck_at_ms), epoch=struck[-1].epoch)
 
     def _record(self, run_id: str) -> RunRecord | None:
         """As it stands now; None when Redis is dead."""

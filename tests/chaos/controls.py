@@ -117,7 +117,7 @@ def freeze(duel: Duel) -> None:
     duel.must(lambda: duel.record().progress.step > duel.every and len(duel.trainers()) == 1)
     (frozen,) = duel.trainers()
     epoch = duel.record().epoch
-    duel.run.broken_off_at_ms = time.time() * 1000
+    duel.run.broken_off_epoch = epoch
     kill(frozen, signal.SIGSTOP)
     duel.must(lambda: duel.record().epoch > epoch + 1)
     duel.must(lambda: has_ended(frozen) or duel.has_two_trainers())

@@ -67,8 +67,9 @@ class WatchedRun:
     last_row: int = 0
     """The step of the last row told."""
     rows_of_this_owner: int = 0
-    broken_off_at_ms: float | None = None
-    """When its owner was last killed, frozen or cancelled; None since another one began."""
+    broken_off_epoch: int | None = None
+    """Of the owner that was killed, frozen or cancelled last; None since another one began."""
+    epoch_heard: int = 0
     """Whether the attempt at hand was killed or cancelled: what ends otherwise loses no step."""
 
     def catch_up(self, container: Container) -> None:
@@ -104,13 +105,13 @@ class WatchedRun:
             return self._crashes_after(record) < LIMIT
         return self.crashes < LIMIT - 1  # nobody's yet; perhaps somebody's before it is killed
 
-    def falls(self, record: RunRecord, *, at_ms: int | None = None) -> None:
+    def falls(self, record: RunRecord, *, at_ms: int | None = None, epoch: int | None = None) -> None:
         """The owner has just been killed (at `at_ms`, or now), and is dead; `record` is from before that."""
         self.crashes, self.mark = self._crashes_after(record), max(self.mark, _place(record))
         self.kills += 1
-        self.broken_off_at_ms = struck_at_ms = round(time.time() * 1000) if at_ms is None else at_ms
+        self.broken_off_epoch = record.epoch if epoch is None else epoch
         self.fall = _Fall(
-            at_ms=struck_at_ms,
+            at_ms=round(time.time() * 1000) if at_ms is None else at_ms,
             reached=last_step(self.folder / "metrics.jsonl"),
             on_disk=self.look_at_checkpoints(),
         )
@@ -138,7 +139,7 @@ class WatchedRun:
 
     def _hear(self, stored: StoredEvent) -> None:
         event = stored.event
-        self._hear_of_rows(event, at_ms=stored.at_ms)
+        self._hear_of_rows(event)
         fall = self.fall
         if fall is None or stored.at_ms < fall.at_ms:
             return
@@ -154,22 +155,23 @@ class WatchedRun:
             (found.disturbed_recoveries if fall.is_disturbed else found.recoveries).append(seconds)
             self.fall = None
 
-    def _hear_of_rows(self, event: Event, *, at_ms: int) -> None:
+    def _hear_of_rows(self, event: Event) -> None:
         match event:
             case CheckpointRejected():
                 self.findings.add("checkpoint_rejected", self.run_id, f"{event.path}: {event.why}")
             case JobCancelled():
-                self.broken_off_at_ms = at_ms
+                self.broken_off_epoch = self.epoch_heard
             case JobStarted():
                 self.rows_of_this_owner = 0
+                self.epoch_heard = event.epoch
             case JobResumed():
-                if event.step < self.last_row and self.broken_off_at_ms is None:
+                if event.step < self.last_row and self.broken_off_epoch is None:
                     detail = f"nobody was killed; {self.last_row} reached, {event.step} resumed at"
                     self.findings.add("steps_lost", self.run_id, detail)
             case MetricsConfig():
                 # One that is heard late, of an owner that has been killed since, ends nothing.
-                if self.broken_off_at_ms is not None and at_ms > self.broken_off_at_ms:
-                    self.broken_off_at_ms = None
+                if self.broken_off_epoch is not None and self.epoch_heard > self.broken_off_epoch:
+                    self.broken_off_epoch = None
             case MetricsProgress():
                 self.last_row = event.step
                 self.rows_of_this_owner += 1

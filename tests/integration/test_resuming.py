@@ -2,8 +2,6 @@
 
 import errno
 import json
-import threading
-import time
 from dataclasses import dataclass
 
 import pytest
@@ -122,8 +120,7 @@ def test_an_owner_that_has_lost_the_run_leaves_its_folder_alone_whatever_else_ha
         runs = workshop.container.runs
         lease = Lease(run_id=run_id, epoch=runs.get(run_id).epoch, owner="worker-1", lease_seconds=15)
         runs.release(lease, HandBack(message="taken away"))
-        while any(thread.name == f"lease-{run_id}" for thread in threading.enumerate()):
-            time.sleep(0.005)
+        workshop.wait_until_left(run_id)
         accounts.append(accounts_now())
         if error is not None:
             raise error
@@ -197,6 +194,25 @@ def test_a_crash_after_the_rewinding_does_not_rewind_again(bench: Bench) -> None
     workshop.work("training", before_forward=AtForward(1, lambda _: taken.append(1)))
     assert taken == [], "training had ended and was not repeated"
     bench.assert_same_end(run_id)
+
+
+def test_a_later_attempt_of_the_same_order_keeps_what_was_done_since(bench: Bench) -> None:
+    workshop, run_id = bench.workshop, bench.submit()
+    workshop.work("training", before_forward=AtForward(7, raise_defect))
+    workshop.container.training.resume(run_id, step=2)
+
+    def lose(_: LanguageModel) -> None:
+        runs = workshop.container.runs
+        lease = Lease(run_id=run_id, epoch=runs.get(run_id).epoch, owner="worker-1", lease_seconds=15)
+        runs.release(lease, HandBack(message="taken away"))
+        workshop.wait_until_left(run_id)
+
+    workshop.work("training", before_forward=AtForward(4, lose))
+    folder = workshop.folder(workshop.record(run_id)) / "checkpoints"
+    newest = max(path.name for path in folder.glob("step-*"))
+    assert int(newest[5:]) > 2
+    workshop.work("training", before_forward=AtForward(1, raise_defect))
+    assert max(path.name for path in folder.glob("step-*")) == newest
 
 
 def test_a_chosen_checkpoint_that_is_damaged_is_not_replaced_by_another(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -110,6 +111,11 @@ class Workshop:
         while len(beats) < 4:
             assert time.monotonic() < give_up_at
             beats.add(self.record(run_id).updated_at_ms)
+            time.sleep(0.005)
+
+    def wait_until_left(self, run_id: str) -> None:
+        """Until the thread that renews the lease of a run has learnt that it is lost, and ended."""
+        while any(thread.name == f"lease-{run_id}" for thread in threading.enumerate()):
             time.sleep(0.005)
 
     def tokenizer(self, **fields: object) -> RunRecord:

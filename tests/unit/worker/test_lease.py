@@ -305,3 +305,43 @@ def test_a_process_that_wakes_up_asks_before_its_thread_does(
         wait_until(lambda: store.looks > 0 or held.is_lost)
         assert held.is_lost is is_lost
         store.thawed.set()
+
+
+class LateAnswers(ShakyStore):
+    """A process is frozen after its heartbeat was answered, and before it read the answer."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(queue=bench.queue, clock=lambda: bench.now, announce=lambda _: None)
+        self.updates = []
+        self.answered = threading.Event()
+        self.thawed = threading.Event()
+        self.read = threading.Event()
+        self.over = threading.Event()
+
+    def heartbeat(self, lease: Lease, update: RunUpdate, events: tuple[Event, ...] = ()) -> Flags:
+        flags = super().heartbeat(lease, update, events)
+        self.answered.set()
+        assert self.thawed.wait(20)
+        return flags
+
+    def flags(self, lease: Lease) -> Flags:
+        if threading.current_thread() is not threading.main_thread():
+            self.read.set()
+            assert self.over.wait(20)
+        return super().flags(lease)
+
+
+def test_an_answer_that_waited_for_a_frozen_process_is_no_news(bench: Bench, tmp_path: Path) -> None:
+    bench.store = store = LateAnswers(bench)
+    lease = store.claim(bench.submitted(), epoch=0, owner="worker-1", host="here", lease_seconds=0.2)
+    assert lease is not None
+    mirror = EventMirror(tmp_path / "events.jsonl")
+    with HeldRun(store=store, lease=lease, user_id=None, heartbeat_seconds=60, mirror=mirror) as held:
+        assert store.answered.wait(20)
+        bench.now += 1
+        store.reap()
+        time.sleep(0.15)
+        store.thawed.set()
+        assert store.read.wait(20)
+        assert held.is_lost
+        store.over.set()

@@ -72,3 +72,13 @@ def test_rows_of_an_owner_that_was_frozen_meanwhile_do_not_reach_its_successors_
         successor.append(step=4, metrics={"loss": 2.0}, timings={})
     assert _steps(tmp_path / "metrics.jsonl") == [1, 2, 3, 4]
     assert (tmp_path / "metrics.jsonl").read_text().endswith('{"step":4,"loss":2.0}\n')
+
+
+def test_rows_after_a_rewinding_go_to_the_new_files(tmp_path: Path) -> None:
+    with RunSeries(tmp_path) as series:
+        for step in (1, 2, 3):
+            series.append(step=step, metrics={"loss": 1.0}, timings={"step_seconds": 0.5})
+        series.rewind(1)
+        series.append(step=2, metrics={"loss": 1.0}, timings={"step_seconds": 0.5})
+    assert _steps(tmp_path / "metrics.jsonl") == [1, 2]
+    assert _steps(tmp_path / "timings.jsonl") == [1, 2]
