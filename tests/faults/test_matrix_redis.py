@@ -237,13 +237,20 @@ def test_a_training_over_a_bad_wire_ends_as_over_a_good_one(
                 proxy.toxics.latency_seconds = 0.02
             case _:
                 proxy.toxics.resets_every = 40
-        run_id = installation.submit(SHORT, key="bad")
+        run_id = sent_until_accepted(installation, key="bad")
         installation.work_elsewhere(run_id).join()
         proxy.toxics = Toxics()
         installation.finish(run_id)
         assert faults_of(installation, "bad", expected=expectation) == []
     finally:
         installation.close()
+
+
+def sent_until_accepted(installation: Installation, *, key: str) -> str:
+    """The id of a run that a client asks for until it hears no 503 any more."""
+    while True:
+        with only_while_the_store_is_away():
+            return installation.submit(SHORT, key=key)
 
 
 def test_a_wire_that_falls_silent_costs_no_more_than_the_timeout(proxy: ToxicProxy) -> None:

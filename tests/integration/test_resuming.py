@@ -2,6 +2,8 @@
 
 import errno
 import json
+import os
+import signal
 from dataclasses import dataclass
 
 import pytest
@@ -76,6 +78,18 @@ def test_a_paused_training_stands_still_at_its_step_and_goes_on_from_there(bench
     workshop.container.training.resume(run_id)
     workshop.work("training")
     assert "trainer.job.resumed.v1" in workshop.event_types(paused)
+    bench.assert_same_end(run_id)
+
+
+def test_a_training_whose_worker_must_go_is_handed_over_at_its_step(bench: Bench) -> None:
+    workshop, run_id = bench.workshop, bench.submit()
+    workshop.work("training", before_forward=AtForward(5, lambda _: os.kill(os.getpid(), signal.SIGTERM)))
+    waiting = workshop.record(run_id)
+    assert (waiting.status, waiting.retries) == (RunStatus.QUEUED, 0)
+    assert waiting.checkpoint is not None
+    assert waiting.checkpoint.step == 5
+    assert verify(workshop.folder(waiting)) == []
+    workshop.work("training")
     bench.assert_same_end(run_id)
 
 
