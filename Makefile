@@ -36,17 +36,20 @@ COMPOSE := docker compose $(COMPOSE_FILES) --profile $(PROFILE)
 CHECKS := check-format check-style check-types check-guards check-floors check-stubs check-constraints check-openapi check-map
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint lint-check up start stop restart clean constraints openapi map bench chaos $(CHECKS)
+.PHONY: help demo demo-detector test test-fast lint lint-check up start stop restart clean constraints openapi map bench chaos $(CHECKS)
 
 help: ## List the targets
 	@echo "make TARGET, with PROFILE=$(PROFILE) MODEL=$(MODEL) TORCH=$(TORCH) unless you say otherwise:"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED) ## Train a small model on text this machine already has (MODEL=gpt2 or char_lstm)
 	$(BIN)/model-trainer demo --model $(MODEL)
 
+demo-detector: $(INSTALLED) ## Train a small writer and a detector of its texts, here and without a download
+	$(BIN)/model-trainer demo --model text_detector
+
 # As workers do (SPIN_COUNT in core/config/settings.py): on shared cores, threads that spin while they wait slow everybody down.
-test test-fast bench chaos: export GOMP_SPINCOUNT ?= 1000
+demo-detector test test-fast bench chaos: export GOMP_SPINCOUNT ?= 1000
 
 test: lint-check ## Everything CI runs: all checks, then every test with coverage
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --cov --cov-report=term-missing:skip-covered $(PYTEST_ARGS)

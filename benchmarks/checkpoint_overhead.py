@@ -8,15 +8,22 @@ last, so the checkpoint at the end, which both write, is in neither. Prints each
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
+from model_trainer.core.config.settings import SPIN_COUNT
+
+# As workers do; libgomp reads it once, when torch is imported below. With its own default a training that shares two cores
+# with anybody, its own checkpoint writer too, spins its time away, and this would measure the spinning.
+os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+
 from model_trainer.core.compute.machine import Machine
 from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.run import Progress
-from model_trainer.core.contracts.training import Recipe
+from model_trainer.core.contracts.training import LanguageModelSpec, Recipe
 from model_trainer.core.ports.storage import CorpusSource
 from model_trainer.engine.data.corpus import scan_corpus, texts
 from model_trainer.engine.data.token_blocks import pack
@@ -27,6 +34,7 @@ from model_trainer.engine.tasks.language_modelling import LanguageModellingTask
 from model_trainer.engine.training.checkpoint import CheckpointFolder
 from model_trainer.engine.training.seed import seed_everything
 from model_trainer.engine.training.trainer import fit
+from model_trainer.models.family import LanguageFamily
 from model_trainer.registry import Registry
 
 TEXT = "".join(
@@ -159,7 +167,10 @@ class Bench:
         self._runs += 1
         watch = watch or Stopwatch()
         device = select_device(recipe.device)
-        model = self._registry.family("gpt2").backend().build(recipe)
+        family = self._registry.family("gpt2")
+        if not isinstance(family, LanguageFamily):
+            raise SystemExit("gpt2 is no language model here")
+        model = family.backend().build(recipe)
         with LanguageModellingTask(
             train=splits.train,
             validation=splits.validation,
@@ -190,6 +201,8 @@ class Bench:
             **self._sizes,
         }
         spec = self._registry.parse_train_spec(json.dumps(body))
+        if not isinstance(spec, LanguageModelSpec):
+            raise SystemExit("gpt2 is no language model here")
         family = self._registry.family("gpt2")
         recipe = family.resolve(spec, self._machine, vocab_size=self._tokenizer.inspect().vocab_size)
         splits = pack(

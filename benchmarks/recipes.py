@@ -38,7 +38,7 @@ from model_trainer.engine.training.optimizer import build_optimizer
 from model_trainer.engine.training.seed import seed_everything
 from model_trainer.engine.training.trainer import fit
 from model_trainer.engine.training.update import WeightUpdate
-from model_trainer.models.family import Family
+from model_trainer.models.family import LanguageFamily
 from model_trainer.registry import Registry
 
 NUM_CHARACTERS = 1_000_000
@@ -117,7 +117,8 @@ def main() -> None:
     set_threads(options.threads)
     text = options.text.read_text(errors="replace") if options.text else standard_library()
     with tempfile.TemporaryDirectory() as folder, split(text[: options.characters], Path(folder)) as data:
-        families = Registry.discover().families()
+        found = Registry.discover().families()
+        families = {name: each for name, each in found.items() if isinstance(each, LanguageFamily)}
         rows = []
         if options.reference:
             recipe = resolved(families["gpt2"], data, options.threads, **REFERENCE)
@@ -205,7 +206,7 @@ def packed(path: Path, text: str, ids: dict[str, int]) -> TokenSplit:
     return TokenSplit(path, "uint16", None, writer.facts())
 
 
-def resolved(family: Family, data: Text, threads: int, **asked: object) -> Recipe:
+def resolved(family: LanguageFamily, data: Text, threads: int, **asked: object) -> Recipe:
     """What a request for this family gets on this machine."""
     body = {
         "model_family": family.name,
@@ -218,7 +219,7 @@ def resolved(family: Family, data: Text, threads: int, **asked: object) -> Recip
     return family.resolve(family.spec.model_validate(body), probe_machine(), vocab_size=data.vocab_size)
 
 
-def ours(family: Family, recipe: Recipe, data: Text, *, seconds: float, folder: Path) -> Row:
+def ours(family: LanguageFamily, recipe: Recipe, data: Text, *, seconds: float, folder: Path) -> Row:
     """Our trainer with the recipe's defaults, for about `seconds`."""
     seed_everything(recipe.seed)
     model = family.backend().build(recipe)
@@ -270,7 +271,7 @@ def step_seconds(model: LanguageModel, recipe: Recipe, data: Text) -> float:
     return statistics.median(times[10:])
 
 
-def reference(family: Family, recipe: Recipe, data: Text) -> Row:
+def reference(family: LanguageFamily, recipe: Recipe, data: Text) -> Row:
     """A bare loop over the same network: what nanoGPT's train.py does."""
     steps = recipe.max_steps or 0
     seed_everything(1337)

@@ -19,7 +19,7 @@ FLOORS = (
     ("What is set going, and what is done", ("orchestrators", "worker")),
     ("What can be trained", ("registry.py", "models", "tokenizers")),
     ("Training itself", ("engine",)),
-    ("Adapters and the client", ("infra", "client")),
+    ("Adapters, the client, and judging with a bundle", ("infra", "client", "serving")),
     ("The words all share", ("core",)),
 )
 OTHERS = ("scripts", "benchmarks")

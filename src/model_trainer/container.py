@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from model_trainer.core.compute.machine import hostname
 from model_trainer.core.config import Settings
-from model_trainer.core.contracts.run import Worker
+from model_trainer.core.contracts.events import StoredEvent
+from model_trainer.core.contracts.run import RunKind, RunRecord, RunStatus, Worker
 from model_trainer.core.failpoints import OneFailpoint, Reached, pass_by
 from model_trainer.core.ports.runs import JobQueue, RunSignal, RunStore, WorkerRegistry
 from model_trainer.core.ports.storage import ArtifactTree, CorpusRoot, RunLocks
@@ -25,9 +27,11 @@ from model_trainer.infra.storage.corpus_root import LocalCorpusRoot
 from model_trainer.infra.storage.memory import MemoryArtifactTree, MemoryCorpusRoot, MemoryRunLocks
 from model_trainer.infra.storage.run_locks import run_locks
 from model_trainer.orchestrators.evaluations import EvaluationOrchestrator
+from model_trainer.orchestrators.follow_ups import CalibrationOrchestrator, ExportOrchestrator
 from model_trainer.orchestrators.tokenizers import TokenizerOrchestrator
 from model_trainer.orchestrators.training import TrainingOrchestrator
 from model_trainer.registry import Registry
+from model_trainer.worker.kept_events import completed, read_events
 from model_trainer.worker.parts import WorkerParts
 
 __all__ = [
@@ -40,6 +44,7 @@ __all__ = [
     "in_background",
     "in_memory",
     "live",
+    "local",
     "stop_on_signals",
 ]
 
@@ -61,6 +66,8 @@ class Container:
     training: TrainingOrchestrator
     tokenizers: TokenizerOrchestrator
     evaluations: EvaluationOrchestrator
+    calibrations: CalibrationOrchestrator
+    exports: ExportOrchestrator
 
     def workers_of(self, queue: str) -> tuple[Worker, ...]:
         """The live workers of one queue. Any of them may take an order from it."""
@@ -121,6 +128,29 @@ def live(settings: Settings) -> Container:
     )
 
 
+def local(settings: Settings) -> Container:
+    """Parts that work without a server: files are read wherever they lie and artifacts kept in the folders of `settings`;
+    queue and records live in this process, which begins with the records that these folders have kept."""
+    queue = MemoryJobQueue()
+    signal = MemoryRunSignal()
+    runs = MemoryRunStore(queue=queue, clock=time.time, announce=signal.announce)
+    artifacts = LocalArtifactTree(settings.app.artifacts_root, settings.app.runs_root)
+    for record in (kept.record for kept in artifacts.kept_records()):
+        if record is not None and (record.status.is_terminal or record.status is RunStatus.PAUSED):
+            runs.restore(record, _events_of(record, artifacts))
+    return _assembled(
+        settings,
+        runs=runs,
+        workers=MemoryWorkerRegistry(clock=time.monotonic),
+        signal=signal,
+        queue=queue,
+        artifacts=artifacts,
+        corpora=LocalCorpusRoot(Path(Path.cwd().anchor)),
+        locks=run_locks(settings.app.runs_root, host=settings.app.host_id or hostname()),
+        reached=_failpoint(settings),
+    )
+
+
 def in_memory(settings: Settings, *, files: Mapping[str, str | bytes] | None = None) -> Container:
     """Parts that work in this process alone and leave nothing behind.
 
@@ -159,9 +189,10 @@ def _assembled(
         runs=runs, artifacts=artifacts, queue_name=settings.rq.queue_name, reached=reached
     )
     short = settings.rq.short_queue_name
+    registry = Registry.discover()
     return Container(
         settings=settings,
-        registry=Registry.discover(),
+        registry=registry,
         runs=runs,
         workers=workers,
         signal=signal,
@@ -173,7 +204,18 @@ def _assembled(
         training=training,
         tokenizers=TokenizerOrchestrator(runs=runs, artifacts=artifacts, queue_name=short, reached=reached),
         evaluations=EvaluationOrchestrator(runs=runs, artifacts=artifacts, queue_name=short, reached=reached),
+        calibrations=CalibrationOrchestrator(
+            runs=runs, artifacts=artifacts, queue_name=short, reached=reached
+        ),
+        exports=ExportOrchestrator(runs=runs, artifacts=artifacts, queue_name=short, reached=reached),
     )
+
+
+def _events_of(record: RunRecord, artifacts: ArtifactTree) -> tuple[StoredEvent, ...]:
+    """What was told of a training; of other runs nothing is told again."""
+    if record.kind is not RunKind.TRAIN or not artifacts.exists("models", record.run_id):
+        return ()
+    return completed(record, read_events(artifacts.folder("models", record.run_id) / "events.jsonl"))
 
 
 def _failpoint(settings: Settings) -> Reached:

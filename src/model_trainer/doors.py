@@ -18,7 +18,13 @@ class ConfigureLogging(Protocol):
     """core.logging.configure_logging"""
 
     def __call__(
-        self, *, service: "ServiceName", level: str, readable: bool, log_file: Path | None = None
+        self,
+        *,
+        service: "ServiceName",
+        level: str,
+        readable: bool,
+        log_file: Path | None = None,
+        quiet: bool = False,
     ) -> object: ...
 
 
@@ -72,6 +78,12 @@ class LiveDoors:
         self._configure(service="model-trainer-cli", level="WARNING", readable=True)
         return rebuild(live(settings), adopt=adopt)
 
+    def log_quietly(self, settings: "Settings") -> None:
+        """A command that does a worker's job: its terminal shows what went wrong, the run's own log all of it."""
+        self._configure(
+            service="model-trainer-cli", level=settings.effective_log_level, readable=True, quiet=True
+        )
+
     def openapi(self) -> str:
         """The API's description; needs no Redis, and does not depend on the environment's settings."""
         from model_trainer.api.main import openapi_document
@@ -116,9 +128,14 @@ class LiveDoors:
 
 
 def _configure_logging(
-    *, service: "ServiceName", level: str, readable: bool, log_file: Path | None = None
+    *,
+    service: "ServiceName",
+    level: str,
+    readable: bool,
+    log_file: Path | None = None,
+    quiet: bool = False,
 ) -> None:
     """Imported when it is needed: structlog would be a quarter of what `--help` takes."""
     from model_trainer.core.logging import configure_logging
 
-    configure_logging(service=service, level=level, readable=readable, log_file=log_file)
+    configure_logging(service=service, level=level, readable=readable, log_file=log_file, quiet=quiet)

@@ -27,6 +27,7 @@ from model_trainer.core.errors import AppError
 from model_trainer.core.logging import get_logger
 from model_trainer.core.ports.runs import RunStore, WorkerRegistry
 from model_trainer.core.ports.storage import RunLocks
+from model_trainer.models.family import DetectorFamily, LanguageFamily
 from model_trainer.registry import Registry
 from model_trainer.worker.dispatch import dispatch
 from model_trainer.worker.lost import lost_holders
@@ -107,7 +108,10 @@ def preload(registry: Registry) -> None:
     for name in (*_JOBS, _LATE):
         importlib.import_module(name)
     for family in registry.families().values():
-        family.backend()
+        if isinstance(family, LanguageFamily):
+            family.backend()
+        if isinstance(family, DetectorFamily):
+            family.classifier()
     for kind in registry.tokenizers().values():
         if not registry.missing_modules(kind):
             kind.backend()

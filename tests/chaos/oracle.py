@@ -7,6 +7,7 @@ from pathlib import Path
 from redis import Redis
 
 from model_trainer.container import Container
+from model_trainer.core.artifact_files import MANIFEST
 from model_trainer.core.contracts.events import (
     JobCancelled,
     JobCompleted,
@@ -19,7 +20,7 @@ from model_trainer.core.contracts.run import RunRecord, RunStatus
 from model_trainer.core.errors import AppError
 from model_trainer.core.files import TEMPORARY_PREFIX, sha256_of
 from model_trainer.engine.training.checkpoint import CheckpointFolder
-from model_trainer.worker.manifests import MANIFEST_FILE, read_manifest, verify
+from model_trainer.worker.manifests import read_manifest, verify
 from tests.chaos.findings import Findings
 from tests.chaos.watched import WatchedRun
 
@@ -128,7 +129,7 @@ def _judge_account(found: Findings, run: WatchedRun, *, runs_root: Path) -> None
             found.add("other_end_on_disk", run.run_id, f"the manifest says {manifest.status}")
         pointer_file = runs_root / run.run_id / "manifest.json"
         pointer = RunPointer.model_validate_json(pointer_file.read_bytes())
-        if pointer.manifest_sha256 != sha256_of(run.folder / MANIFEST_FILE):
+        if pointer.manifest_sha256 != sha256_of(run.folder / MANIFEST):
             found.add("pointer_astray", run.run_id, "the pointer is of another manifest")
     except (AppError, OSError, ValueError) as error:
         found.add("no_account", run.run_id, str(error))

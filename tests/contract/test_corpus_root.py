@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from model_trainer.core.errors import AppError, ErrorCode
-from model_trainer.core.ports.storage import CorpusRoot
+from model_trainer.core.ports.storage import LABELLED_SUFFIXES, CorpusRoot
 from model_trainer.infra.storage.corpus_root import LocalCorpusRoot
 from model_trainer.infra.storage.memory import MemoryCorpusRoot
 
@@ -193,3 +193,29 @@ def test_a_name_that_is_not_utf8_is_refused(place: Place) -> None:
         return  # macOS does not let such a name come about
 
     assert place.refusal("shelf") is ErrorCode.DATA_PATH_FORBIDDEN
+
+
+def test_other_suffixes_are_found_where_they_are_asked_for(place: Place) -> None:
+    for name in ("a.csv", "b.CSV", "c.jsonl", "d.parquet", "e.txt"):
+        (place.folder / "void" / name).write_text("x")
+
+    labelled = place.corpora.locate("void", suffixes=LABELLED_SUFFIXES)
+    texts = place.corpora.locate("void")
+
+    assert labelled.names == ("a.csv", "b.CSV", "c.jsonl", "d.parquet")
+    assert texts.names == ("c.jsonl", "d.parquet", "e.txt")
+
+
+@pytest.mark.parametrize("corpus_path", ["shelf", "void", "nowhere", "../shelf"])
+def test_a_refusal_names_the_field_that_was_asked_for(place: Place, corpus_path: str) -> None:
+    with pytest.raises(AppError) as caught:
+        place.corpora.locate(corpus_path, suffixes=LABELLED_SUFFIXES, pointer="/data_paths/3")
+
+    (fault,) = caught.value.faults
+    assert fault.pointer == "/data_paths/3"
+    assert caught.value.message == f"data_paths {fault.message}."
+
+
+def test_a_refusal_lists_the_suffixes_that_were_asked_for(place: Place) -> None:
+    with pytest.raises(AppError, match=r"supported are \.csv, \.jsonl, \.parquet\.$"):
+        place.corpora.locate("shelf", suffixes=LABELLED_SUFFIXES)

@@ -1,4 +1,4 @@
-"""What every family must keep, found by the registry: a new family is held to all of it by existing."""
+"""What every family of language models must keep, found by the registry: a new one is held to all of it by existing."""
 
 import math
 from collections.abc import Iterator
@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from model_trainer.core.compute.machine import Machine
 from model_trainer.core.contracts.base import JsonObject, dump_json
-from model_trainer.core.contracts.run import Progress
 from model_trainer.core.contracts.training import CheckpointSpec, Precision, Recipe, TrainSpec
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.engine.data.token_splits import SplitWriter, TokenSplit
@@ -22,10 +21,15 @@ from model_trainer.engine.training.checkpoint import CheckpointFolder
 from model_trainer.engine.training.micro_batch import halved
 from model_trainer.engine.training.seed import seed_everything
 from model_trainer.engine.training.trainer import fit
-from model_trainer.models.family import Family
+from model_trainer.models.family import LanguageFamily
 from model_trainer.registry import Registry
+from tests.contract.witness import Crashed, Witness, same, weights
 
-FAMILIES = Registry.discover().families()
+FAMILIES = {
+    name: family
+    for name, family in Registry.discover().families().items()
+    if isinstance(family, LanguageFamily)
+}
 MACHINE = Machine(cpu_count=1, memory_bytes=2**33, native_bf16=False, cuda_memory_bytes=0)
 SMALL: dict[str, JsonObject] = {
     "gpt2": {"n_layer": 2, "n_head": 2, "n_embd": 32},
@@ -54,7 +58,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def spec_of(family: Family, **asked: object) -> TrainSpec:
+def spec_of(family: LanguageFamily, **asked: object) -> TrainSpec:
     body: dict[str, object] = {
         "model_family": family.name,
         "corpus_path": "text",
@@ -71,7 +75,7 @@ def spec_of(family: Family, **asked: object) -> TrainSpec:
     return family.spec.model_validate(body | dict(SMALL.get(family.name, {})) | asked)
 
 
-def recipe_of(family: Family, **asked: object) -> Recipe:
+def recipe_of(family: LanguageFamily, **asked: object) -> Recipe:
     return family.resolve(spec_of(family, **asked), MACHINE, vocab_size=VOCAB)
 
 
@@ -88,54 +92,9 @@ def split(path: Path, num_tokens: int) -> TokenSplit:
     return TokenSplit(path=path, token_type="uint16", end_of_text_id=None, facts=writer.facts())
 
 
-class Crashed(Exception):
-    """What ends a run without a word."""
-
-
-class Witness:
-    """Keeps the rows; stops or crashes after some steps if told to."""
-
-    def __init__(self, stop_after: int | None = None, reason: StopReason | None = StopReason.CANCEL) -> None:
-        """Without a `reason` it crashes."""
-        self.stop_after = stop_after
-        self.reason = reason
-        self.steps = 0
-        self.last_metrics: dict[str, float] = {}
-        self.rows: list[tuple[int, dict[str, float]]] = []
-        self.num_parameters = 0
-        self.resumed_at = 0
-
-    def stop_requested(self) -> StopReason | None:
-        if self.steps != self.stop_after:
-            return None
-        if self.reason is None:
-            self.stop_after = None
-            raise Crashed
-        return self.reason
-
-    def configured(self, *, total_steps: int, num_parameters: int, tokens_per_step: int) -> None:
-        self.num_parameters = num_parameters
-
-    def resumed(self, *, step: int) -> None:
-        self.resumed_at = step
-
-    def stepped(self, progress: Progress) -> None:
-        self.steps = progress.step
-
-    def logged(self, *, step: int, metrics: dict[str, float], timings: dict[str, float]) -> None:
-        self.rows.append((step, dict(metrics)))
-
-    def rows_must_last(self) -> None:
-        pass
-
-    def checkpoint_saved(self, *, step: int, path: Path, num_bytes: int, metrics: dict[str, float]) -> None:
-        assert num_bytes > 0
-
-    def checkpoint_rejected(self, *, path: Path, why: str) -> None:
-        pytest.fail(why)
-
-
-def train(family: Family, recipe: Recipe, folder: Path, checkpoints: str, witness: Witness) -> LanguageModel:
+def train(
+    family: LanguageFamily, recipe: Recipe, folder: Path, checkpoints: str, witness: Witness
+) -> LanguageModel:
     seed_everything(recipe.seed)
     model = family.backend().build(recipe)
     device = select_device(recipe.device)
@@ -157,39 +116,31 @@ def train(family: Family, recipe: Recipe, folder: Path, checkpoints: str, witnes
     return model
 
 
-def weights(model: nn.Module) -> dict[str, Tensor]:
-    return {name: parameter.detach() for name, parameter in model.named_parameters()}
-
-
-def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
-    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
-
-
-def test_a_request_survives_the_way_through_json(family: Family) -> None:
+def test_a_request_survives_the_way_through_json(family: LanguageFamily) -> None:
     asked = spec_of(family, metadata={"a": "b"})
     assert family.spec.model_validate_json(asked.model_dump_json()) == asked
 
 
-def test_the_example_is_a_valid_request_for_this_family(family: Family) -> None:
+def test_the_example_is_a_valid_request_for_this_family(family: LanguageFamily) -> None:
     example = family.spec.model_validate_json(dump_json(family.example()))
     assert example.model_family == family.name
     assert family.resolve(example, MACHINE, vocab_size=VOCAB).model_family == family.name
 
 
-def test_a_family_introduces_itself(family: Family) -> None:
+def test_a_family_introduces_itself(family: LanguageFamily) -> None:
     assert FAMILIES[family.name] is family
     assert family.title
     assert set(family.supported_tokenizers()) <= set(Registry.discover().tokenizers())
 
 
-def test_the_recipe_is_a_function_of_request_and_machine_and_survives_json(family: Family) -> None:
+def test_the_recipe_is_a_function_of_request_and_machine_and_survives_json(family: LanguageFamily) -> None:
     recipe = recipe_of(family)
     assert recipe_of(family) == recipe
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
     assert (recipe.num_epochs is None) != (recipe.max_steps is None)
 
 
-def test_the_recipe_without_any_wish_is_complete(family: Family) -> None:
+def test_the_recipe_without_any_wish_is_complete(family: LanguageFamily) -> None:
     bare = family.spec.model_validate(
         {"model_family": family.name, "corpus_path": "text", "tokenizer_id": "01JCB0A8N7Q4T2V5W6X9Y0Z1AB"}
     )
@@ -198,13 +149,13 @@ def test_the_recipe_without_any_wish_is_complete(family: Family) -> None:
     assert family.estimate(recipe).total() > 0
 
 
-def test_a_device_that_is_not_there_is_refused(family: Family) -> None:
+def test_a_device_that_is_not_there_is_refused(family: LanguageFamily) -> None:
     with pytest.raises(AppError) as caught:
         recipe_of(family, device="cuda")
     assert caught.value.code is ErrorCode.DEVICE_UNAVAILABLE
 
 
-def test_the_estimate_counts_parameters_exactly(family: Family) -> None:
+def test_the_estimate_counts_parameters_exactly(family: LanguageFamily) -> None:
     recipe = recipe_of(family)
     model = family.backend().build(recipe)
     estimate = family.estimate(recipe)
@@ -214,7 +165,7 @@ def test_the_estimate_counts_parameters_exactly(family: Family) -> None:
     )
 
 
-def test_logits_are_of_the_next_token_and_finite(family: Family) -> None:
+def test_logits_are_of_the_next_token_and_finite(family: LanguageFamily) -> None:
     model = family.backend().build(recipe_of(family)).eval()
     tokens_BT = torch.randint(0, VOCAB, (2, 16))
     with torch.no_grad():
@@ -224,7 +175,7 @@ def test_logits_are_of_the_next_token_and_finite(family: Family) -> None:
     assert bool(torch.isfinite(logits_BTV).all())
 
 
-def test_the_same_seed_makes_the_same_network(family: Family) -> None:
+def test_the_same_seed_makes_the_same_network(family: LanguageFamily) -> None:
     networks = []
     for _ in range(2):
         seed_everything(5)
@@ -232,7 +183,7 @@ def test_the_same_seed_makes_the_same_network(family: Family) -> None:
     assert same(*networks)
 
 
-def test_the_loss_falls_within_twenty_steps(family: Family, tmp_path: Path) -> None:
+def test_the_loss_falls_within_twenty_steps(family: LanguageFamily, tmp_path: Path) -> None:
     witness = Witness()
     at_once: dict[str, object] = {
         "dropout": 0.0,
@@ -248,7 +199,7 @@ def test_the_loss_falls_within_twenty_steps(family: Family, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("reason", "precision"), INTERRUPTIONS)
 def test_interrupted_at_any_step_a_run_ends_bitwise_like_one_that_was_not(
-    family: Family, tmp_path: Path, reason: StopReason | None, precision: Precision
+    family: LanguageFamily, tmp_path: Path, reason: StopReason | None, precision: Precision
 ) -> None:
     """With dropout, micro-batches, and checkpoints that are written beside training."""
     asked: dict[str, object] = {
@@ -279,7 +230,7 @@ def test_interrupted_at_any_step_a_run_ends_bitwise_like_one_that_was_not(
 
 
 def test_a_run_that_ran_out_of_memory_goes_on_with_half_the_micro_batch(
-    family: Family, tmp_path: Path
+    family: LanguageFamily, tmp_path: Path
 ) -> None:
     recipe = recipe_of(family, dropout=0.0, max_steps=8, eval_every_steps=4)
     smaller = halved(recipe)
@@ -296,7 +247,7 @@ def test_a_run_that_ran_out_of_memory_goes_on_with_half_the_micro_batch(
     assert (state.batch_size, state.gradient_accumulation_steps) == (2, 2)
 
 
-def test_what_is_loaded_is_what_was_saved(family: Family, tmp_path: Path) -> None:
+def test_what_is_loaded_is_what_was_saved(family: LanguageFamily, tmp_path: Path) -> None:
     recipe = recipe_of(family)
     seed_everything(3)
     model = family.backend().build(recipe)
@@ -312,7 +263,7 @@ def test_what_is_loaded_is_what_was_saved(family: Family, tmp_path: Path) -> Non
     assert torch.equal(left, right)
 
 
-def test_saving_twice_gives_the_same_bytes(family: Family, tmp_path: Path) -> None:
+def test_saving_twice_gives_the_same_bytes(family: LanguageFamily, tmp_path: Path) -> None:
     recipe = recipe_of(family)
     model = family.backend().build(recipe)
     for name in ("a", "b"):
@@ -322,14 +273,14 @@ def test_saving_twice_gives_the_same_bytes(family: Family, tmp_path: Path) -> No
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
-def test_muon_moves_matrices_only(family: Family) -> None:
+def test_muon_moves_matrices_only(family: LanguageFamily) -> None:
     model = family.backend().build(recipe_of(family))
     moved = [parameter for name, parameter in model.named_parameters() if model.is_matrix_parameter(name)]
     assert moved
     assert all(parameter.ndim == 2 for parameter in moved)
 
 
-def test_saving_leaves_two_files_that_may_be_read_like_others(family: Family, tmp_path: Path) -> None:
+def test_saving_leaves_two_files_that_may_be_read_like_others(family: LanguageFamily, tmp_path: Path) -> None:
     recipe = recipe_of(family)
     model = family.backend().build(recipe)
     (tmp_path / "plain").touch()

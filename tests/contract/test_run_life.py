@@ -13,6 +13,7 @@ from model_trainer.core.contracts.run import (
     Flags,
     HandBack,
     Holder,
+    IdempotencyKey,
     LastCheckpoint,
     Lease,
     Outcome,
@@ -22,6 +23,7 @@ from model_trainer.core.contracts.run import (
     RunRecord,
     RunStatus,
     RunUpdate,
+    Submission,
 )
 from model_trainer.core.errors import AppError, ErrorCode, Reason
 from model_trainer.infra.persistence.redis_client import RedisClient
@@ -44,7 +46,9 @@ HAND_BACKS = (
     HandBack(status=RunStatus.PAUSED, message="No space.", reason=Reason.DISK_FULL, delay_seconds=10_000.0),
 )
 
-Answer = RunRecord | Lease | Flags | tuple[str, ...] | tuple[Holder, ...] | ErrorCode | bool | None
+Answer = (
+    RunRecord | Submission | Lease | Flags | tuple[str, ...] | tuple[Holder, ...] | ErrorCode | bool | None
+)
 
 
 def timeless(record: RunRecord) -> JsonObject:
@@ -88,6 +92,9 @@ class RunLife(RuleBasedStateMachine):
             except AppError as error:
                 answers.append(error.code)
         first, second = answers
+        if isinstance(first, Submission) and isinstance(second, Submission):
+            assert first.replayed == second.replayed
+            first, second = first.record, second.record
         if isinstance(first, RunRecord) and isinstance(second, RunRecord):
             assert timeless(first) == timeless(second)
         else:
@@ -156,9 +163,10 @@ class RunLife(RuleBasedStateMachine):
     def request_pause(self) -> None:
         self.both(lambda store: store.runs.request_pause(self.run_id))
 
-    @rule(step=st.sampled_from([None, None, 2]))
-    def resume(self, step: int | None) -> None:
-        self.both(lambda store: store.runs.resume(self.run_id, step=step))
+    @rule(step=st.sampled_from([None, None, 2]), key=st.sampled_from([None, None, "once"]))
+    def resume(self, step: int | None, key: str | None) -> None:
+        once = None if key is None else IdempotencyKey(key=key, body_sha256=f"{step}".rjust(64))
+        self.both(lambda store: store.runs.resume(self.run_id, step=step, idempotency=once))
 
     @rule()
     def resume_when_due(self) -> None:

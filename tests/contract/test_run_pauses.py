@@ -8,6 +8,7 @@ from model_trainer.core.contracts.run import (
     Flags,
     HandBack,
     Holder,
+    IdempotencyKey,
     LastCheckpoint,
     Outcome,
     Phase,
@@ -216,7 +217,7 @@ def test_a_resumed_run_waits_under_a_new_epoch_with_all_its_tries(store: StoreUn
                 store.lose_worker(run_id)
                 store.runs.reap()
     before = store.runs.get(run_id)
-    record = store.runs.resume(run_id)
+    record = store.runs.resume(run_id).record
     assert record == store.runs.get(run_id)
     assert (record.status, record.phase, record.epoch) == (RunStatus.QUEUED, Phase.WAITING, before.epoch + 1)
     assert (record.reason, record.failure_class, record.problem) == (None, None, None)
@@ -261,14 +262,14 @@ def test_a_resumed_run_counts_its_retries_from_where_it_is(store: StoreUnderTest
 def test_a_chosen_checkpoint_is_an_order_of_its_epoch_until_the_next_resume(store: StoreUnderTest) -> None:
     run_id = store.submit()
     store.runs.request_pause(run_id)
-    assert store.runs.resume(run_id, step=40).resume_order == ResumeOrder(epoch=1, step=40)
+    assert store.runs.resume(run_id, step=40).record.resume_order == ResumeOrder(epoch=1, step=40)
     store.lose_worker(run_id)
     store.runs.reap()
     assert store.runs.get(run_id).resume_order == ResumeOrder(epoch=1, step=40)
     store.runs.request_pause(run_id)
-    assert store.runs.resume(run_id, step=0).resume_order == ResumeOrder(epoch=4, step=0)
+    assert store.runs.resume(run_id, step=0).record.resume_order == ResumeOrder(epoch=4, step=0)
     store.runs.request_pause(run_id)
-    assert store.runs.resume(run_id).resume_order is None
+    assert store.runs.resume(run_id).record.resume_order is None
 
 
 @pytest.mark.parametrize(
@@ -298,6 +299,45 @@ def test_what_does_not_stand_still_is_not_resumed_and_the_way_out_is_told(
     with conflict(about):
         store.runs.resume(run_id)
     assert store.runs.get(run_id) == before
+
+
+@pytest.mark.parametrize("since", ["queued", "running", "failed"])
+def test_a_resume_repeated_under_its_key_changes_nothing_more(store: StoreUnderTest, since: str) -> None:
+    key = IdempotencyKey(key="k", body_sha256="b" * 64)
+    run_id = store.submit()
+    store.runs.request_pause(run_id)
+    first = store.runs.resume(run_id, idempotency=key)
+    assert (first.replayed, first.record.epoch) == (False, 1)
+    if since != "queued":
+        lease = store.claim(run_id)
+        if since == "failed":
+            store.runs.finish(lease, FAILED)
+    before = store.runs.get(run_id)
+    again = store.runs.resume(run_id, idempotency=key)
+    assert (again.replayed, again.record) == (True, before)
+    assert store.runs.get(run_id) == before
+    assert store.runs.find_submission(key) == again
+
+
+def test_a_key_is_good_for_one_resume_as_it_was_asked_for(store: StoreUnderTest) -> None:
+    key, other = (IdempotencyKey(key="k", body_sha256=digest * 64) for digest in "bc")
+    run_id = store.submit()
+    store.runs.request_pause(run_id)
+    store.runs.resume(run_id, idempotency=key)
+    store.runs.request_pause(run_id)
+    with pytest.raises(AppError, check=lambda error: error.code is ErrorCode.IDEMPOTENCY_KEY_REUSED):
+        store.runs.resume(run_id, idempotency=other)
+    assert store.runs.get(run_id).status is RunStatus.PAUSED
+
+
+def test_a_refused_resume_leaves_its_key_unused(store: StoreUnderTest) -> None:
+    key = IdempotencyKey(key="k", body_sha256="b" * 64)
+    run_id = store.submit()
+    with conflict("a worker is free"):
+        store.runs.resume(run_id, idempotency=key)
+    assert store.runs.find_submission(key) is None
+    store.runs.request_pause(run_id)
+    assert not store.runs.resume(run_id, idempotency=key).replayed
 
 
 def test_an_order_from_before_a_pause_starts_nothing(store: StoreUnderTest) -> None:
@@ -480,7 +520,7 @@ def test_a_restored_end_is_an_end_and_can_be_resumed(store: StoreUnderTest) -> N
     restored = store.runs.get(kept.run_id)
     assert restored == kept.model_copy(update={"last_event_seq": 0})
     assert (store.runs.unaccounted(9), store.runs.held(), store.runs.reap()) == ((), (), ())
-    assert store.runs.resume(kept.run_id).status is RunStatus.QUEUED
+    assert store.runs.resume(kept.run_id).record.status is RunStatus.QUEUED
 
 
 def test_a_restored_stream_ends_before_the_first_event_that_is_missing(store: StoreUnderTest) -> None:

@@ -8,8 +8,9 @@ import torch
 from model_trainer.core.contracts.training import Precision
 from model_trainer.engine.devices import probe_machine, select_device
 from model_trainer.engine.devices.cuda import list_cuda
-from model_trainer.models.family import Family
-from tests.contract.test_families import FAMILIES, Witness, recipe_of, train
+from model_trainer.models.family import LanguageFamily
+from tests.contract.test_families import FAMILIES, recipe_of, train
+from tests.contract.witness import Witness
 
 pytestmark = [pytest.mark.device, pytest.mark.skipif(not list_cuda(), reason="needs a CUDA device")]
 
@@ -46,7 +47,7 @@ def test_restored_generators_draw_the_same_numbers_again() -> None:
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_every_family_trains_and_resumes_on_cuda(
-    family: Family, precision: Precision, tmp_path: Path
+    family: LanguageFamily, precision: Precision, tmp_path: Path
 ) -> None:
     recipe = recipe_of(family, precision="fp32").model_copy(update={"device": "cuda", "precision": precision})
     train(family, recipe, tmp_path, "checkpoints", Witness(stop_after=11))

@@ -5,6 +5,7 @@ and a kill is a real one.
 """
 
 import ctypes
+import errno
 import multiprocessing
 import os
 import resource
@@ -148,6 +149,34 @@ def _drop_privileges(_settings: Settings, _run_id: str) -> None:
     assert library.capset(header, bytes(24)) == 0
 
 
+_MAKES = frozenset({"os.mkdir"})
+_CHANGES = frozenset({"os.remove", "os.rename", "os.rmdir", "os.truncate"})
+
+
+def refusal_of(settings: Settings) -> Path:
+    """The file that says with which error the disk of the artifacts refuses what is written to it."""
+    return settings.app.artifacts_root.with_name("refusal")
+
+
+def _heed_refusals(settings: Settings, _run_id: str) -> None:
+    """A disk that can be full or read-only without anybody's right to mount one: Python asks before it opens a file to
+    write, makes a folder, and so on. What is open already can still be written to."""
+    root, refusal = str(settings.app.artifacts_root), refusal_of(settings)
+
+    def ask(event: str, arguments: tuple[object, ...]) -> None:
+        if event != "open" and event not in _MAKES | _CHANGES:
+            return
+        path, *_, last = arguments
+        if not isinstance(path, str | os.PathLike) or not str(path).startswith(root) or not refusal.exists():
+            return
+        number = int(refusal.read_text())
+        to_write = event == "open" and isinstance(last, int) and bool(last & (os.O_WRONLY | os.O_RDWR))
+        if to_write or event in _MAKES or (event in _CHANGES and number == errno.EROFS):
+            raise OSError(number, os.strerror(number), str(path))
+
+    sys.addaudithook(ask)
+
+
 FAULTS: dict[str, Callable[[Settings, str], None]] = {
     "nothing": lambda _settings, _run_id: None,
     "stop": _in_training(lambda _container, _run_id: os.kill(os.getpid(), signal.SIGTERM)),
@@ -158,6 +187,7 @@ FAULTS: dict[str, Callable[[Settings, str], None]] = {
     "raise SystemExit": _exit_when_told,
     "little memory": _limit_memory,
     "no privileges": _drop_privileges,
+    "a disk that refuses": _heed_refusals,
     "small files": lambda _settings, _run_id: _limit(resource.RLIMIT_FSIZE, 24 << 10),
 }
 """What can befall a worker, by name: a process of another start is told it as text."""

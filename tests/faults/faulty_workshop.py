@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
+from model_trainer.core.contracts.detector import CalibrateSpec, EvaluateDetectorSpec, ExportSpec
 from model_trainer.core.contracts.evaluation import EvaluateSpec
 from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.contracts.jobs import decode_job
@@ -25,6 +26,7 @@ from model_trainer.maintenance.asking import PatientAsker
 from model_trainer.maintenance.chores import account_closer
 from model_trainer.maintenance.records import RecordKeeper
 from model_trainer.orchestrators.evaluations import EvaluationOrchestrator
+from model_trainer.orchestrators.follow_ups import CalibrationOrchestrator, ExportOrchestrator
 from model_trainer.orchestrators.tokenizers import TokenizerOrchestrator
 from model_trainer.orchestrators.training import TrainingOrchestrator
 from model_trainer.worker.dispatch import dispatch
@@ -93,6 +95,10 @@ class FaultyWorkshop(Workshop):
             evaluations=_Evaluations(
                 runs=runs, artifacts=artifacts, queue_name=rq.short_queue_name, reached=reached
             ),
+            calibrations=_Calibrations(
+                runs=runs, artifacts=artifacts, queue_name=rq.short_queue_name, reached=reached
+            ),
+            exports=_Exports(runs=runs, artifacts=artifacts, queue_name=rq.short_queue_name, reached=reached),
         )
         self._parts = replace(self.container.worker_parts("worker-1"), runs=runs)
 
@@ -174,7 +180,38 @@ class _Tokenizers(TokenizerOrchestrator):
 
 class _Evaluations(EvaluationOrchestrator):
     def start(
-        self, spec: EvaluateSpec, *, parent: RunRecord, request_id: str, idempotency: IdempotencyKey | None
+        self,
+        spec: EvaluateSpec | EvaluateDetectorSpec,
+        *,
+        parent: RunRecord,
+        request_id: str,
+        idempotency: IdempotencyKey | None,
+    ) -> Submission:
+        key, start = idempotency or _new_key(), super().start
+        return patiently(lambda: start(spec, parent=parent, request_id=request_id, idempotency=key))
+
+
+class _Calibrations(CalibrationOrchestrator):
+    def start(
+        self,
+        spec: CalibrateSpec,
+        *,
+        parent: RunRecord,
+        request_id: str,
+        idempotency: IdempotencyKey | None,
+    ) -> Submission:
+        key, start = idempotency or _new_key(), super().start
+        return patiently(lambda: start(spec, parent=parent, request_id=request_id, idempotency=key))
+
+
+class _Exports(ExportOrchestrator):
+    def start(
+        self,
+        spec: ExportSpec,
+        *,
+        parent: RunRecord,
+        request_id: str,
+        idempotency: IdempotencyKey | None,
     ) -> Submission:
         key, start = idempotency or _new_key(), super().start
         return patiently(lambda: start(spec, parent=parent, request_id=request_id, idempotency=key))

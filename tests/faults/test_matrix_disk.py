@@ -1,57 +1,124 @@
 """Faults of the disk: a full one makes a run stand still and go on, one that refuses ends it, and neither is success."""
 
+import errno
 import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from model_trainer.core.contracts.run import RunStatus
 from model_trainer.core.errors import FailureClass, Reason, failure_class_of
 from model_trainer.infra.stack.embedded_redis import EmbeddedRedis
+from tests.faults.attempts import refusal_of
 from tests.faults.installation import LONG, SHORT, Installation, faults_of, steps_resumed_at, undisturbed
 
 pytestmark = pytest.mark.slow
 
-
 AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
 
 
-def mount(folder: Path) -> bool:
-    """Puts a file system of 4 MB there; False where nobody may."""
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [*AS_ROOT, "mount", "-t", "tmpfs", "-o", "size=4m,mode=1777", "tmpfs", str(folder)]
-    try:
-        return subprocess.run(command, check=False, capture_output=True).returncode == 0
-    except FileNotFoundError:
-        return False
+class Disk(Protocol):
+    """Where the artifacts of an installation lie."""
+
+    fault: str
+    """What befalls the processes that work on it, by its name in FAULTS."""
+
+    def fill(self) -> None:
+        """Takes every byte that is left."""
+        ...
+
+    def free(self) -> None:
+        """Gives them back."""
+        ...
+
+    def forbid_writing(self) -> None:
+        """Makes it read-only."""
+        ...
+
+    def allow_writing(self) -> None:
+        """Ends that."""
+        ...
 
 
-def remount(folder: Path, how: str) -> None:
-    subprocess.run([*AS_ROOT, "mount", "-o", f"remount,{how}", str(folder)], check=True)
+class MountedDisk:
+    """A file system of 4 MB: the kernel itself refuses."""
+
+    fault = "nothing"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._ballast = folder / "ballast"
+
+    def mount(self) -> bool:
+        """False where nobody may."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        command = [*AS_ROOT, "mount", "-t", "tmpfs", "-o", "size=4m,mode=1777", "tmpfs", str(self._folder)]
+        try:
+            return subprocess.run(command, check=False, capture_output=True).returncode == 0
+        except FileNotFoundError:
+            return False
+
+    def unmount(self) -> None:
+        subprocess.run([*AS_ROOT, "umount", "--lazy", str(self._folder)], check=True)
+
+    def fill(self) -> None:
+        for size in (65_536, 4096, 1):
+            try:
+                with self._ballast.open("ab", buffering=0) as file:
+                    while file.write(b"x" * size) == size:
+                        pass
+            except OSError:
+                continue
+
+    def free(self) -> None:
+        self._ballast.unlink()
+
+    def forbid_writing(self) -> None:
+        self._remount("ro")
+
+    def allow_writing(self) -> None:
+        self._remount("rw")
+
+    def _remount(self, how: str) -> None:
+        subprocess.run([*AS_ROOT, "mount", "-o", f"remount,{how}", str(self._folder)], check=True)
 
 
-def unmount(folder: Path) -> None:
-    subprocess.run([*AS_ROOT, "umount", "--lazy", str(folder)], check=True)
+class ImitatedDisk:
+    """A folder in which processes are refused what a disk would refuse them: for this nobody needs a right."""
+
+    fault = "a disk that refuses"
+
+    def __init__(self, refusal: Path) -> None:
+        self._refusal = refusal
+
+    def fill(self) -> None:
+        self._refusal.write_text(str(errno.ENOSPC))
+
+    def forbid_writing(self) -> None:
+        self._refusal.write_text(str(errno.EROFS))
+
+    def free(self) -> None:
+        self._refusal.unlink()
+
+    allow_writing = free
 
 
 @contextmanager
-def small_disk(module_redis: EmbeddedRedis, folder: Path) -> Iterator[Installation | None]:
-    """An installation whose artifacts have a file system of their own.
-
-    None where none can be mounted: there tests of the engine and the worker, with a writer that raises ENOSPC, must do.
-    """
-    if not mount(folder / "artifacts"):
-        yield None
-        return
-    installation = Installation(folder, module_redis.url)
+def installation_on(kind: str, *, redis: EmbeddedRedis, folder: Path) -> Iterator[tuple[Installation, Disk]]:
+    """An installation on a disk of that kind, or on an imitated one where none can be mounted."""
+    mounted = MountedDisk(folder / "artifacts")
+    is_mounted = kind == "mounted" and mounted.mount()
+    installation = Installation(folder, redis.url)
     try:
-        yield installation
+        yield installation, mounted if is_mounted else ImitatedDisk(refusal_of(installation.settings))
     finally:
         installation.close()
-        unmount(folder / "artifacts")
+        if is_mounted:
+            mounted.unmount()
 
 
 def test_a_limit_on_the_size_of_files_ends_the_run_and_is_no_success(installation: Installation) -> None:
@@ -63,53 +130,38 @@ def test_a_limit_on_the_size_of_files_ends_the_run_and_is_no_success(installatio
     assert "File too large" in str(record.attempts[-1].problem.exception)
 
 
+@pytest.mark.parametrize("kind", ["imitated", "mounted"])
 def test_a_run_on_a_full_disk_keeps_its_last_checkpoint_and_goes_on_from_it_when_there_is_space(
-    module_redis: EmbeddedRedis, tmp_path: Path
+    module_redis: EmbeddedRedis, tmp_path: Path, kind: str
 ) -> None:
-    with small_disk(module_redis, tmp_path) as installation:
-        if installation is None:
-            return
-        expectation = undisturbed(installation, LONG)
-        run_id = installation.submit(LONG, key="full")
-        work = installation.work_elsewhere(run_id)
+    with installation_on(kind, redis=module_redis, folder=tmp_path) as (installation, disk):
+        expectation = undisturbed(installation, LONG, key=f"undisturbed, {kind}")
+        run_id = installation.submit(LONG, key=f"full, {kind}")
+        work = installation.work_elsewhere(run_id, before=disk.fault)
         installation.wait_for_step(run_id, 250)
-        ballast = installation.settings.app.artifacts_root / "ballast"
-        fill(ballast)
+        disk.fill()
         work.join()
         record = installation.get(run_id)
         assert (record.status, record.reason) == (RunStatus.PAUSED, Reason.DISK_FULL), record
         kept = installation.last_checkpoint(run_id)
-        ballast.unlink()
+        disk.free()
         installation.finish(run_id)
-        assert faults_of(installation, "full", expected=expectation) == []
+        assert faults_of(installation, f"full, {kind}", expected=expectation) == []
         assert steps_resumed_at(installation, run_id) == [kept]
 
 
-def fill(ballast: Path) -> None:
-    """Takes every byte that is left."""
-    for size in (65_536, 4096, 1):
-        try:
-            with ballast.open("ab", buffering=0) as file:
-                while file.write(b"x" * size) == size:
-                    pass
-        except OSError:
-            continue
-
-
+@pytest.mark.parametrize("kind", ["imitated", "mounted"])
 def test_a_disk_that_becomes_read_only_ends_the_run_and_is_no_success(
-    module_redis: EmbeddedRedis, tmp_path: Path
+    module_redis: EmbeddedRedis, tmp_path: Path, kind: str
 ) -> None:
-    with small_disk(module_redis, tmp_path) as installation:
-        if installation is None:
-            return
-        run_id = installation.submit(SHORT, key="read-only")
+    with installation_on(kind, redis=module_redis, folder=tmp_path) as (installation, disk):
+        run_id = installation.submit(SHORT, key=f"read-only, {kind}")
         installation.work_elsewhere(run_id, failpoint="checkpoint.parent_synced:kill").join()
         installation.maintain()
-        place = installation.settings.app.artifacts_root
-        remount(place, "ro")
-        installation.work_elsewhere(run_id).join()
+        disk.forbid_writing()
+        installation.work_elsewhere(run_id, before=disk.fault).join()
         record = installation.get(run_id)
-        remount(place, "rw")
+        disk.allow_writing()
         assert record.status is RunStatus.FAILED, record
         assert record.problem is not None
         assert failure_class_of(record.problem.code) is FailureClass.FATAL

@@ -2,20 +2,19 @@
 
 from collections.abc import Callable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from model_trainer.core.failpoints import Failpoint
-from model_trainer.engine.protocols import LanguageModel
 
 
 class AtForward:
     """Does something before the nth forward pass of training, once."""
 
-    def __init__(self, nth: int, act: Callable[[LanguageModel], None]) -> None:
+    def __init__(self, nth: int, act: Callable[[nn.Module], None]) -> None:
         self._left = nth
         self._act = act
 
-    def __call__(self, model: LanguageModel, tokens_BT: Tensor) -> None:
+    def __call__(self, model: nn.Module, tokens_BT: Tensor) -> None:
         if model.training:
             self._left -= 1
             if self._left == 0:
@@ -35,6 +34,6 @@ class Fails:
             raise error
 
 
-def raise_defect(_: LanguageModel) -> None:
+def raise_defect(_: nn.Module) -> None:
     """As a mistake in a network would."""
     raise ValueError("a defect in the network")

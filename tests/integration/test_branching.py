@@ -12,10 +12,24 @@ from model_trainer.core.errors import ErrorCode
 from model_trainer.core.failpoints import Failpoint
 from model_trainer.models.recipe_file import read_recipe
 from tests.integration.interruptions import AtForward, Fails, raise_defect
-from tests.integration.workshop import TEXT, TINY, Workshop
+from tests.integration.workshop import FILES, LABELLED, TINY, Workshop
 
 NEW = "a small bird looked at the mat and sat on it.\n" * 800
-SIZES = ("n_layer", "n_head", "n_embd", "num_layers", "hidden_size", "embedding_size", "max_seq_len")
+NEW_LABELLED = LABELLED.replace(" a ", " one ")
+SIZES = (
+    "n_layer",
+    "n_head",
+    "n_embd",
+    "num_layers",
+    "hidden_size",
+    "embedding_size",
+    "max_seq_len",
+    "architecture",
+    "parts",
+    "layers",
+    "attention_heads",
+    "ffn_size",
+)
 
 
 class Bench:
@@ -23,19 +37,26 @@ class Bench:
 
     def __init__(self, family: str) -> None:
         self.family = family
-        self.workshop = Workshop({"corpus.txt": TEXT, "new.txt": NEW})
+        self.workshop = Workshop({**FILES, "new.txt": NEW, "new.jsonl": NEW_LABELLED})
         self.tokenizer_id = self.workshop.tokenizer().run_id
+        self.is_detector = "data_paths" in TINY[family]
+        self.weights = "model/model.safetensors" if self.is_detector else "model.safetensors"
+        self.new_data = {"data_paths": ["new.jsonl"]} if self.is_detector else {"corpus_path": "new.txt"}
+        # What a detector is measured by comes after its weights, and takes longer than they do.
+        self.to_weights = {"finish": False} if self.is_detector else {}
+        self.to_the_end = {"finish": True} if self.is_detector else {}
         self.parent = self.train(checkpoint={"every_steps": 2, "keep_last": 20})
         self.folder = self.workshop.folder(self.parent)
 
     def train(self, **fields: object) -> RunRecord:
-        return self.workshop.train(TINY[self.family], tokenizer_id=self.tokenizer_id, **fields)
+        body = {"tokenizer_id": self.tokenizer_id, **self.to_weights, **fields}
+        return self.workshop.train(TINY[self.family], **body)
 
     def branch(self, *, step: int | None = None, keep_optimizer: bool = False, **fields: object) -> str:
         """A queued child that leaves its sizes to its parent."""
         base = {name: value for name, value in TINY[self.family].items() if name not in SIZES}
         asked = {"run_id": self.parent.run_id, "step": step, "keep_optimizer": keep_optimizer}
-        body = {"tokenizer_id": self.tokenizer_id, "init_from": asked, **fields}
+        body = {"tokenizer_id": self.tokenizer_id, **self.to_weights, "init_from": asked, **fields}
         return self.workshop.submit(base, **body)
 
     def done(self, run_id: str) -> RunRecord:
@@ -61,7 +82,7 @@ def _first_checkpoint(folder: Path) -> Path:
 
 
 def test_a_child_continues_its_completed_parent_on_new_text_and_is_compared_with_it(bench: Bench) -> None:
-    child = bench.done(bench.branch(corpus_path="new.txt", max_steps=12))
+    child = bench.done(bench.branch(max_steps=12, **bench.new_data, **bench.to_the_end))
     assert child.parent_run_id == bench.parent.run_id
     recipe, parents = read_recipe(bench.workshop.folder(child)), read_recipe(bench.folder)
     assert (recipe.shape, recipe.max_seq_len) == (parents.shape, parents.max_seq_len)
@@ -84,7 +105,7 @@ def test_a_child_begins_with_the_very_weights_of_its_parent(bench: Bench) -> Non
         )
         if step is None:
             theirs, own = (
-                load_file(folder / "model.safetensors") for folder in (origin, bench.workshop.folder(child))
+                load_file(folder / bench.weights) for folder in (origin, bench.workshop.folder(child))
             )
         else:
             theirs = load_file(origin / "model.safetensors")
@@ -99,7 +120,7 @@ def test_a_crash_before_the_childs_first_checkpoint_begins_again_with_the_same_w
     assert bench.workshop.record(run_id).status is RunStatus.FAILED
     bench.workshop.container.training.resume(run_id)
     again = bench.done(run_id)
-    for name in ("model.safetensors", "metrics.jsonl"):
+    for name in (bench.weights, "metrics.jsonl"):
         first, second = ((bench.workshop.folder(record) / name).read_bytes() for record in (straight, again))
         assert first == second, name
 
@@ -109,14 +130,14 @@ def test_the_optimizer_comes_along_only_when_it_is_asked_for(bench: Bench) -> No
         (bench.workshop.folder(bench.done(bench.branch(step=2, keep_optimizer=keep, max_steps=2))))
         for keep in (True, False)
     ]
-    kept, fresh = ((folder / "model.safetensors").read_bytes() for folder in ends)
+    kept, fresh = ((folder / bench.weights).read_bytes() for folder in ends)
     assert kept != fresh
 
 
 def test_a_child_that_has_a_checkpoint_does_without_its_parent(bench: Bench) -> None:
     run_id = bench.branch(max_steps=4)
     bench.workshop.work("training", reached=Fails(Failpoint.FINISH_WEIGHTS_SAVED, OSError(errno.EIO, "x")))
-    weights = bench.folder / "model.safetensors"
+    weights = bench.folder / bench.weights
     moved = weights.rename(weights.with_name("elsewhere"))
     try:
         bench.workshop.container.training.resume(run_id)
@@ -130,7 +151,7 @@ def test_a_child_whose_checkpoints_are_all_damaged_needs_its_parent(bench: Bench
     bench.workshop.work("training", reached=Fails(Failpoint.FINISH_WEIGHTS_SAVED, OSError(errno.EIO, "x")))
     for state in bench.workshop.folder(bench.workshop.record(run_id)).glob("checkpoints/*/state.json"):
         state.write_bytes(b"")
-    weights = bench.folder / "model.safetensors"
+    weights = bench.folder / bench.weights
     moved = weights.rename(weights.with_name("elsewhere"))
     try:
         bench.workshop.container.training.resume(run_id)
@@ -140,7 +161,7 @@ def test_a_child_whose_checkpoints_are_all_damaged_needs_its_parent(bench: Bench
 
 
 def test_a_child_without_a_checkpoint_fails_without_its_parent(bench: Bench) -> None:
-    weights = bench.folder / "model.safetensors"
+    weights = bench.folder / bench.weights
     moved = weights.rename(weights.with_name("elsewhere"))
     try:
         assert bench.refusal(bench.branch()) == (ErrorCode.ARTIFACT_CORRUPT, ["/init_from/run_id"])

@@ -22,8 +22,8 @@ from model_trainer.infra.queue.memory import MemoryJobQueue
 from model_trainer.models.recipe_file import read_recipe
 from model_trainer.worker.account import close_account
 from model_trainer.worker.manifests import read_manifest, verify
-from model_trainer.worker.train_model import with_thread_limit
 from model_trainer.worker.trained import load_tokenizer, load_trained
+from model_trainer.worker.workplace import with_thread_limit
 from tests.integration.conftest import MakeWorkshop
 from tests.integration.workshop import TEXT, TINY_GPT2, TINY_LSTM, Workshop, rows
 

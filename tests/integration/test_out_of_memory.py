@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.run import RunRecord, RunStatus
 from model_trainer.core.errors import ErrorCode, Reason
-from model_trainer.engine.protocols import LanguageModel
 from model_trainer.models.recipe_file import read_recipe
 from model_trainer.worker.manifests import read_manifest, verify
 from tests.integration.workshop import TINY, Workshop
@@ -29,7 +28,7 @@ class Small:
         self._error = error
         self._seen = 0
 
-    def __call__(self, model: LanguageModel, tokens_BT: Tensor) -> None:
+    def __call__(self, model: nn.Module, tokens_BT: Tensor) -> None:
         self._seen += int(model.training)
         if model.training and self._seen > self._after and tokens_BT.shape[0] > self._most:
             raise self._error()
@@ -43,20 +42,25 @@ class Bench:
     base: JsonObject
     same: dict[str, object]
     small: RunRecord
+    weights: str
+    """Where a model has them."""
 
 
 @pytest.fixture(scope="module", params=sorted(TINY))
 def bench(request: pytest.FixtureRequest) -> Bench:
     workshop, base = Workshop(), TINY[str(request.param)]
+    is_detector = "data_paths" in base
     # Dropout draws per micro-batch, and AdamW makes the last bits of small gradients count: neither is what this is about.
     same: dict[str, object] = {
         "tokenizer_id": workshop.tokenizer().run_id,
         "checkpoint": {"every_steps": 1, "keep_last": 20},
         "dropout": 0.0,
         "optimizer": {"name": "sgd"},
+        **({"finish": False} if is_detector else {}),
     }
     small = workshop.train(base, batch_size=2, gradient_accumulation_steps=2, **same)
-    return Bench(workshop=workshop, base=base, same=same, small=small)
+    weights = "model/model.safetensors" if is_detector else "model.safetensors"
+    return Bench(workshop=workshop, base=base, same=same, small=small, weights=weights)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +88,8 @@ def test_a_smaller_micro_batch_comes_to_the_same_weights(
     said = [str(event.model_dump().get("message", "")) for event in told]
     assert any("micro-batch 4 -> 2, accumulation 1 -> 2; going on from step" in text for text in said), said
     assert ("trainer.job.resumed.v1" in workshop.event_types(record)) == (after > 0)
-    ours = load_file(folder / "model.safetensors")
-    for name, theirs in load_file(workshop.folder(bench.small) / "model.safetensors").items():
+    ours = load_file(folder / bench.weights)
+    for name, theirs in load_file(workshop.folder(bench.small) / bench.weights).items():
         torch.testing.assert_close(ours[name], theirs, atol=1e-5, rtol=0.0)
 
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from model_trainer.core.contracts.run import HandBack, LastCheckpoint, Lease, RunRecord, RunStatus
+from model_trainer.core.contracts.run import HandBack, LastCheckpoint, Lease, RunStatus
 from model_trainer.core.errors import ErrorCode, Reason
 from model_trainer.core.failpoints import Failpoint
-from model_trainer.engine.protocols import LanguageModel
 from model_trainer.registry import Registry
 from model_trainer.worker.manifests import read_manifest, verify
 from tests.integration.interruptions import AtForward, Fails, raise_defect
@@ -24,8 +23,19 @@ STEPS = 8
 LATER: dict[str, object] = {
     "max_steps": STEPS,
     "checkpoint": {"every_steps": 2, "keep_last": 20},
-    "sample_prompts": ["the"],
 }
+PROMPTS: dict[str, object] = {"sample_prompts": ["the"]}
+LEFT = ("model.safetensors", "metrics.jsonl", "eval/samples.jsonl")
+LEFT_BY_DETECTORS = (
+    "model/model.safetensors",
+    "model/tokenizer.json",
+    "metrics.jsonl",
+    "val_logits.npz",
+    "test_logits.npz",
+)
+"""What two trainings leave alike, if they are the same."""
+UP_TO_LOGITS: dict[str, object] = {"parts": "both", "finish": False}
+"""What comes after is a function of them."""
 
 
 @dataclass
@@ -35,17 +45,28 @@ class Bench:
     workshop: Workshop
     family: str
     tokenizer_id: str
-    straight: RunRecord
+
+    def __post_init__(self) -> None:
+        self.straight = self.workshop.train(TINY[self.family], **self.asked())
 
     def submit(self, **fields: object) -> str:
-        return self.workshop.submit(TINY[self.family], tokenizer_id=self.tokenizer_id, **{**LATER, **fields})
+        return self.workshop.submit(TINY[self.family], **{**self.asked(), **fields})
+
+    def asked(self) -> dict[str, object]:
+        if self.is_detector:
+            return {**UP_TO_LOGITS, **LATER}
+        return {"tokenizer_id": self.tokenizer_id, **PROMPTS, **LATER}
+
+    @property
+    def is_detector(self) -> bool:
+        return "data_paths" in TINY[self.family]
 
     def assert_same_end(self, run_id: str) -> None:
         record = self.workshop.record(run_id)
         assert record.status is RunStatus.COMPLETED, record.problem
         straight, folder = self.workshop.folder(self.straight), self.workshop.folder(record)
         last = f"checkpoints/step-{STEPS:010d}"
-        for name in ("model.safetensors", "metrics.jsonl", "eval/samples.jsonl"):
+        for name in LEFT_BY_DETECTORS if self.is_detector else LEFT:
             assert (folder / name).read_bytes() == (straight / name).read_bytes(), name
         for name in ("model.safetensors", "training.safetensors"):
             assert (folder / last / name).read_bytes() == (straight / last / name).read_bytes(), name
@@ -57,14 +78,13 @@ def bench(request: pytest.FixtureRequest) -> Bench:
     workshop = Workshop()
     family = str(request.param)
     tokenizer_id = workshop.tokenizer().run_id
-    straight = workshop.train(TINY[family], tokenizer_id=tokenizer_id, **LATER)
-    return Bench(workshop=workshop, family=family, tokenizer_id=tokenizer_id, straight=straight)
+    return Bench(workshop=workshop, family=family, tokenizer_id=tokenizer_id)
 
 
 def test_a_paused_training_stands_still_at_its_step_and_goes_on_from_there(bench: Bench) -> None:
     workshop, run_id = bench.workshop, bench.submit()
 
-    def pause(_: LanguageModel) -> None:
+    def pause(_: nn.Module) -> None:
         workshop.container.training.pause(run_id)
         workshop.wait_until_heeded(run_id)
 
@@ -97,7 +117,7 @@ def test_an_evaluation_that_a_pause_left_open_is_told_once_though_its_successor_
     workshop, run_id = bench.workshop, bench.submit()
     asked: list[int] = []
 
-    def pause_in_evaluation(model: LanguageModel, _: Tensor) -> None:
+    def pause_in_evaluation(model: nn.Module, _: Tensor) -> None:
         if not model.training and not asked:
             asked.append(1)
             workshop.container.training.pause(run_id)
@@ -130,7 +150,7 @@ def test_an_owner_that_has_lost_the_run_leaves_its_folder_alone_whatever_else_ha
         folder = workshop.folder(workshop.record(run_id))
         return b"".join((folder / name).read_bytes() for name in ("manifest.json", "recipe.json"))
 
-    def lose_and_fail(_: LanguageModel) -> None:
+    def lose_and_fail(_: nn.Module) -> None:
         runs = workshop.container.runs
         lease = Lease(run_id=run_id, epoch=runs.get(run_id).epoch, owner="worker-1", lease_seconds=15)
         runs.release(lease, HandBack(message="taken away"))
@@ -149,7 +169,7 @@ def test_an_owner_that_has_lost_the_run_leaves_its_folder_alone_whatever_else_ha
 def test_a_cancelled_training_can_be_resumed(bench: Bench) -> None:
     workshop, run_id = bench.workshop, bench.submit()
 
-    def cancel(_: LanguageModel) -> None:
+    def cancel(_: nn.Module) -> None:
         workshop.container.training.cancel(run_id)
         workshop.wait_until_heeded(run_id)
 
@@ -179,7 +199,7 @@ def test_a_training_goes_on_from_a_chosen_checkpoint_and_forgets_the_later_ones_
     before = sorted(path.name for path in (folder / "checkpoints").glob("step-*"))
     assert before[-1] == f"step-{STEPS:010d}"
     chosen = int(before[1][5:])
-    ordered = workshop.container.training.resume(run_id, step=chosen)
+    ordered = workshop.container.training.resume(run_id, step=chosen).record
     workshop.work("training", before_forward=AtForward(1, raise_defect))
     assert ordered.resume_order is not None
     named = workshop.record(run_id).checkpoint
@@ -215,7 +235,7 @@ def test_a_later_attempt_of_the_same_order_keeps_what_was_done_since(bench: Benc
     workshop.work("training", before_forward=AtForward(7, raise_defect))
     workshop.container.training.resume(run_id, step=2)
 
-    def lose(_: LanguageModel) -> None:
+    def lose(_: nn.Module) -> None:
         runs = workshop.container.runs
         lease = Lease(run_id=run_id, epoch=runs.get(run_id).epoch, owner="worker-1", lease_seconds=15)
         runs.release(lease, HandBack(message="taken away"))
@@ -305,7 +325,7 @@ def test_a_training_that_stopped_early_is_not_taken_up_again(bench: Bench) -> No
 def test_a_loss_that_is_no_number_leaves_the_last_good_checkpoint(bench: Bench) -> None:
     workshop, run_id = bench.workshop, bench.submit()
 
-    def poison(model: LanguageModel) -> None:
+    def poison(model: nn.Module) -> None:
         with torch.no_grad():
             next(iter(model.parameters())).fill_(float("nan"))
 
@@ -324,7 +344,8 @@ def test_a_loss_that_is_no_number_leaves_the_last_good_checkpoint(bench: Bench) 
 
 def test_every_step_of_the_end_is_a_point_at_which_a_run_may_fail(bench: Bench) -> None:
     seen: list[Failpoint] = []
-    run_id = bench.submit(max_steps=1)
+    whole: dict[str, object] = {"parts": "encoder", "finish": True} if bench.is_detector else {}
+    run_id = bench.submit(max_steps=1, **whole)
     bench.workshop.work("training", reached=seen.append)
     ends = [
         Failpoint.FINISH_WEIGHTS_SAVED,

@@ -31,6 +31,7 @@ BODIES = {
     "train_model": {"model_family": "gpt2", "corpus_path": "a.txt", "tokenizer_id": new_ulid()},
     "evaluate_run": {"split": "train"},
     "resume_run": {},
+    "predict": {"texts": ["one two three"]},
 }
 WITHOUT_STORE = {"get_health": 200, "get_service_metrics": 200, "get_artifact": 404, "download_file": 404}
 

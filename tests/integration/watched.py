@@ -1,25 +1,39 @@
 """Families as they are, whose networks say before each forward pass what they are about to compute."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from model_trainer.core.compute.machine import Machine
 from model_trainer.core.contracts.base import JsonObject
+from model_trainer.core.contracts.detector import DetectorSpec, WindowPlan
 from model_trainer.core.contracts.training import MemoryEstimate, Recipe, TrainSpec
-from model_trainer.engine.protocols import Carry, LanguageModel, LanguageModelBackend
-from model_trainer.models.family import Family
+from model_trainer.engine.protocols import (
+    Carry,
+    LanguageModel,
+    LanguageModelBackend,
+    TextClassifier,
+    TextClassifierBackend,
+)
+from model_trainer.models.family import DetectorFamily, Family, LanguageFamily
 from model_trainer.registry import Registry
 
-BeforeForward = Callable[[LanguageModel, Tensor], None]
+BeforeForward = Callable[[nn.Module, Tensor], None]
 """The network and its input [B, T]; may raise."""
 
 
 def watched(registry: Registry, before_forward: BeforeForward) -> Registry:
     """The same families and tokenizers."""
-    families = [WatchedFamily(family, before_forward) for family in registry.families().values()]
+    families = [_watched(family, before_forward) for family in registry.families().values()]
     return Registry(families=families, tokenizers=registry.tokenizers().values())
+
+
+def _watched(family: Family, before_forward: BeforeForward) -> Family:
+    if isinstance(family, LanguageFamily):
+        return WatchedLanguageFamily(family, before_forward)
+    assert isinstance(family, DetectorFamily)
+    return WatchedDetectorFamily(family, before_forward)
 
 
 class WatchedModel(LanguageModel):
@@ -56,12 +70,61 @@ class WatchedBackend:
         return WatchedModel(self._inner.load(recipe, folder), self._before_forward)
 
 
-class WatchedFamily:
-    """A Family."""
+class WatchedClassifier(TextClassifier):
+    """A network in another one, which adds nothing."""
 
-    def __init__(self, inner: Family, before_forward: BeforeForward) -> None:
+    def __init__(self, inner: TextClassifier, before_forward: BeforeForward) -> None:
+        super().__init__()
+        self.inner = inner
+        self._before_forward = before_forward
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        self._before_forward(self, input_ids)
+        return self.inner.forward(input_ids, attention_mask)
+
+    def training_logits(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        self._before_forward(self, input_ids)
+        return self.inner.training_logits(input_ids, attention_mask)
+
+    def prepare(self, *, tokens: Sequence[str], documents: Callable[[], Iterator[Sequence[int]]]) -> None:
+        self.inner.prepare(tokens=tokens, documents=documents)
+
+    def is_matrix_parameter(self, name: str) -> bool:
+        return self.inner.is_matrix_parameter(name.removeprefix("inner."))
+
+    def num_embedding_parameters(self) -> int:
+        return self.inner.num_embedding_parameters()
+
+
+class WatchedClassifierBackend:
+    """A TextClassifierBackend."""
+
+    def __init__(self, inner: TextClassifierBackend, before_forward: BeforeForward) -> None:
         self._inner = inner
         self._before_forward = before_forward
+
+    def complete(self, spec: DetectorSpec) -> DetectorSpec:
+        return self._inner.complete(spec)
+
+    def write_tokenizer(self, spec: DetectorSpec, folder: Path) -> WindowPlan:
+        return self._inner.write_tokenizer(spec, folder)
+
+    def build(self, recipe: Recipe) -> TextClassifier:
+        return WatchedClassifier(self._inner.build(recipe), self._before_forward)
+
+    def save(self, model: TextClassifier, recipe: Recipe, folder: Path) -> None:
+        assert isinstance(model, WatchedClassifier)
+        self._inner.save(model.inner, recipe, folder)
+
+    def load(self, recipe: Recipe, folder: Path) -> TextClassifier:
+        return WatchedClassifier(self._inner.load(recipe, folder), self._before_forward)
+
+
+class WatchedFamily:
+    """A Family, and of no kind: it has no network."""
+
+    def __init__(self, inner: Family) -> None:
+        self._inner = inner
 
     @property
     def name(self) -> str:
@@ -87,5 +150,26 @@ class WatchedFamily:
     def estimate(self, recipe: Recipe) -> MemoryEstimate:
         return self._inner.estimate(recipe)
 
+
+class WatchedLanguageFamily(WatchedFamily):
+    """A LanguageFamily."""
+
+    def __init__(self, inner: LanguageFamily, before_forward: BeforeForward) -> None:
+        super().__init__(inner)
+        self._family = inner
+        self._before_forward = before_forward
+
     def backend(self) -> LanguageModelBackend:
-        return WatchedBackend(self._inner.backend(), self._before_forward)
+        return WatchedBackend(self._family.backend(), self._before_forward)
+
+
+class WatchedDetectorFamily(WatchedFamily):
+    """A DetectorFamily."""
+
+    def __init__(self, inner: DetectorFamily, before_forward: BeforeForward) -> None:
+        super().__init__(inner)
+        self._family = inner
+        self._before_forward = before_forward
+
+    def classifier(self) -> TextClassifierBackend:
+        return WatchedClassifierBackend(self._family.classifier(), self._before_forward)

@@ -11,6 +11,7 @@ from pathlib import Path
 from model_trainer.container import Container, in_memory
 from model_trainer.core.config import load_settings
 from model_trainer.core.contracts.base import JsonObject
+from model_trainer.core.contracts.detector import CalibrateSpec, EvaluateDetectorSpec, ExportSpec
 from model_trainer.core.contracts.evaluation import EvaluateSpec
 from model_trainer.core.contracts.run import RunRecord
 from model_trainer.core.failpoints import Reached, pass_by
@@ -51,8 +52,49 @@ TINY_LSTM: JsonObject = {
     "cpu_threads": 1,
     "device": "cpu",
 }
-TINY: dict[str, JsonObject] = {"gpt2": TINY_GPT2, "char_lstm": TINY_LSTM}
+LABELLED = "".join(
+    json.dumps(
+        {
+            "text": " ".join(WORDS[(n * step + n % 2 * (step % 3)) % 12] for step in range(1, 9 + n % 7))
+            + f" {n}.",
+            "is_ai": n % 2,
+            "domain": "web" if n % 3 else "news",
+        }
+    )
+    + "\n"
+    for n in range(300)
+)
+"""Labelled texts that can be told apart, if not by a glance."""
+TINY_DETECTOR: JsonObject = {
+    "model_family": "text_detector",
+    "data_paths": ["labelled.jsonl"],
+    "from_scratch": True,
+    "architecture": "bert",
+    "parts": "encoder",
+    "layers": 1,
+    "hidden_size": 16,
+    "attention_heads": 2,
+    "ffn_size": 32,
+    "max_seq_len": 16,
+    "batch_size": 4,
+    "max_steps": 6,
+    "log_every_steps": 2,
+    "eval_every_steps": 3,
+    "precision": "fp32",
+    "cpu_threads": 1,
+    "device": "cpu",
+    "report": {"bootstrap_samples": 20, "robustness_texts": 10},
+}
+"""The encoder that ONNX is written from soonest."""
+TINY: dict[str, JsonObject] = {
+    "gpt2": TINY_GPT2,
+    "char_lstm": TINY_LSTM,
+    "text_detector": TINY_DETECTOR,
+}
 """One small request for every family; a new one needs its own here."""
+
+
+FILES = {"corpus.txt": TEXT, "labelled.jsonl": LABELLED}
 
 
 class Workshop:
@@ -65,7 +107,7 @@ class Workshop:
         app = settings.app.model_copy(update={"heartbeat_seconds": 0.02})
         rq = settings.rq.model_copy(update={"retry_backoff_seconds": 0.01})
         self.container: Container = in_memory(
-            settings.model_copy(update={"app": app, "rq": rq}), files=files or {"corpus.txt": TEXT}
+            settings.model_copy(update={"app": app, "rq": rq}), files=files or FILES
         )
 
     def put(self, name: str, text: str) -> None:
@@ -128,7 +170,8 @@ class Workshop:
 
     def submit(self, base: JsonObject, **fields: object) -> str:
         """A queued training's id."""
-        body = {"corpus_path": "corpus.txt", **base, **fields}
+        data = {} if "data_paths" in base else {"corpus_path": "corpus.txt"}
+        body = {**data, **base, **fields}
         spec = self.container.registry.parse_train_spec(json.dumps(body))
         return self.container.training.start(spec, request_id="r-1", idempotency=None).record.run_id
 
@@ -140,8 +183,23 @@ class Workshop:
 
     def evaluate(self, run: RunRecord, **fields: object) -> RunRecord:
         """A finished evaluation's record."""
-        spec = EvaluateSpec.model_validate_json(json.dumps(fields))
+        kind = EvaluateDetectorSpec if run.family == "text_detector" else EvaluateSpec
+        spec = kind.model_validate_json(json.dumps(fields))
         started = self.container.evaluations.start(spec, parent=run, request_id="r-1", idempotency=None)
+        self.work("short")
+        return self.container.runs.get(started.record.run_id)
+
+    def calibrate(self, run: RunRecord, **fields: object) -> RunRecord:
+        """A finished calibration's record."""
+        spec = CalibrateSpec.model_validate_json(json.dumps(fields))
+        started = self.container.calibrations.start(spec, parent=run, request_id="r-1", idempotency=None)
+        self.work("short")
+        return self.container.runs.get(started.record.run_id)
+
+    def export(self, run: RunRecord, **fields: object) -> RunRecord:
+        """A finished export's record."""
+        spec = ExportSpec.model_validate_json(json.dumps(fields))
+        started = self.container.exports.start(spec, parent=run, request_id="r-1", idempotency=None)
         self.work("short")
         return self.container.runs.get(started.record.run_id)
 

@@ -35,8 +35,10 @@ class Logging:
         self.services: list[str] = []
         self.files: list[Path | None] = []
 
-    def __call__(self, *, service: str, level: str, readable: bool, log_file: Path | None = None) -> None:
-        self.services.append(service)
+    def __call__(
+        self, *, service: str, level: str, readable: bool, log_file: Path | None = None, quiet: bool = False
+    ) -> None:
+        self.services.append(f"{service} quietly" if quiet else service)
         self.files.append(log_file)
 
 
@@ -199,3 +201,9 @@ def test_programs_are_run_and_given_up() -> None:
     code, said = ways.run_program([sys.executable, "-c", "import time; time.sleep(60)"], timeout_seconds=0.05)
     assert code == 124
     assert "no answer" in said
+
+
+def test_a_command_that_does_a_workers_job_logs_quietly(settings: Settings) -> None:
+    lines = Logging()
+    LiveDoors(configure=lines).log_quietly(settings)
+    assert (lines.services, lines.files) == (["model-trainer-cli quietly"], [None])

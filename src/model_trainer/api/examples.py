@@ -109,5 +109,42 @@ PROBLEM: JsonObject = {
     "errors": [{"pointer": "/max_steps", "message": "Input should be greater than or equal to 1"}],
 }
 
-EXAMPLES: JsonObject = {"RunView": RUN, "TokenizerView": TOKENIZER, "ProblemDocument": PROBLEM}
+PREDICTIONS: JsonObject = {
+    "run_id": _RUN_ID,
+    "predictions": [
+        {
+            "probability": 0.0312,
+            "verdict": "human",
+            "band": "human",
+            "threshold": 0.4178,
+            "threshold_name": "max_f1",
+            "length_bucket": "120-249",
+            "logit": -4.87,
+            "num_words": 187,
+            "num_tokens": 243,
+            "windows": [{"start": 0, "end": 1104, "logit": -4.87, "probability": 0.0312}],
+            "warnings": [],
+        },
+        {
+            "probability": 0.5291,
+            "verdict": "ai",
+            "band": "uncertain",
+            "threshold": 0.4502,
+            "threshold_name": "max_f1",
+            "length_bucket": None,
+            "logit": 0.21,
+            "num_words": 12,
+            "num_tokens": 15,
+            "windows": [{"start": 0, "end": 71, "logit": 0.21, "probability": 0.5291}],
+            "warnings": ["Fewer than 60 words: too short to be judged well."],
+        },
+    ],
+}
+
+EXAMPLES: JsonObject = {
+    "RunView": RUN,
+    "TokenizerView": TOKENIZER,
+    "Predictions": PREDICTIONS,
+    "ProblemDocument": PROBLEM,
+}
 """By the name of the schema."""

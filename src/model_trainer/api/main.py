@@ -26,6 +26,7 @@ from model_trainer.api.problems import (
     answer_unknown_error,
 )
 from model_trainer.api.routes.artifacts import ArtifactRoutes
+from model_trainer.api.routes.detectors import DetectorRoutes
 from model_trainer.api.routes.evaluations import EvaluationRoutes
 from model_trainer.api.routes.events import EventRoutes
 from model_trainer.api.routes.families import FamilyRoutes
@@ -39,9 +40,10 @@ from model_trainer.api.telemetry import Telemetry
 from model_trainer.container import Container
 from model_trainer.core.contracts.base import JsonObject, type_json_object
 from model_trainer.core.errors import AppError
+from model_trainer.orchestrators.predictions import PredictionOrchestrator
 
 DESCRIPTION = (
-    "Train, evaluate and keep account of tokenizers and language models. Long work is answered with 202 and a "
+    "Train, evaluate and keep account of tokenizers, language models and text detectors. Long work is answered with 202 and a "
     "Location to watch; every error is an application/problem+json document with a stable `code`."
 )
 
@@ -57,7 +59,13 @@ FASTAPI_ERRORS: _FastApiErrors = fastapi.exceptions
 class Application(FastAPI):
     """The ASGI app. Set `stopping` to end its event streams: a server does that before it waits for them."""
 
-    def __init__(self, container: Container, *, streams: Streams | None = None) -> None:
+    def __init__(
+        self,
+        container: Container,
+        *,
+        streams: Streams | None = None,
+        predictions: PredictionOrchestrator | None = None,
+    ) -> None:
         super().__init__(
             title="Model Trainer",
             version=model_trainer.__version__,
@@ -82,6 +90,7 @@ class Application(FastAPI):
             RunRoutes(container),
             SteeringRoutes(container),
             EvaluationRoutes(container),
+            DetectorRoutes(container, predictions or PredictionOrchestrator(artifacts=container.artifacts)),
             SeriesRoutes(container, self.streams),
             EventRoutes(container, self.streams),
             ArtifactRoutes(container, self.streams),

@@ -9,18 +9,45 @@ from model_trainer.api.routes.endpoints import SCHEMA_REF, HasSchema, schema_of
 from model_trainer.api.schemas.checkpoint import ResumeBody
 from model_trainer.api.schemas.page import RunListQuery, TokenizerListQuery
 from model_trainer.api.schemas.problem import ProblemDocument
-from model_trainer.core.contracts.base import JsonObject
+from model_trainer.core.contracts.base import Contract, JsonObject
+from model_trainer.core.contracts.detector import CalibrateSpec, EvaluateDetectorSpec, ExportSpec
 from model_trainer.core.contracts.evaluation import EvaluateSpec
+from model_trainer.core.contracts.prediction import PredictSpec
 from model_trainer.registry import Registry
 
 EVALUATE_EXAMPLES: JsonObject = {
     "split": {"summary": "One of the run's own splits", "value": {"split": "validation"}},
     "external": {"summary": "Text the run never saw", "value": {"corpus_path": "other-texts"}},
+    "labelled": {
+        "summary": "Labelled texts that a detector never saw",
+        "value": {"data_paths": ["other-texts.parquet"]},
+    },
 }
-RESUME_EXAMPLES: JsonObject = {
-    "newest": {"summary": "From the newest good checkpoint", "value": {}},
-    "chosen": {"summary": "From a chosen one", "value": {"step": 500}},
+ORDER_EXAMPLES: dict[str, JsonObject] = {
+    ResumeBody.__name__: {
+        "newest": {"summary": "From the newest good checkpoint", "value": {}},
+        "chosen": {"summary": "From a chosen one", "value": {"step": 500}},
+    },
+    CalibrateSpec.__name__: {
+        "defaults": {"summary": "As after training by default", "value": {}},
+        "careful": {
+            "summary": "Verdicts that call at most 1 % of human texts AI",
+            "value": {"decision": "fpr_1"},
+        },
+    },
+    ExportSpec.__name__: {
+        "fp32": {"summary": "The weights as they are", "value": {}},
+        "int8": {"summary": "Smaller and faster, if the gate lets it pass", "value": {"quantize": True}},
+    },
+    PredictSpec.__name__: {
+        "texts": {"summary": "Two texts", "value": {"texts": ["The first text.", "The second text."]}},
+        "careful": {
+            "summary": "With another threshold",
+            "value": {"texts": ["A text."], "decision": "fpr_1"},
+        },
+    },
 }
+"""Of request bodies, by the name of the schema."""
 
 
 def train_body(registry: Registry) -> JsonObject:
@@ -46,20 +73,21 @@ def tokenizer_body(registry: Registry) -> JsonObject:
 
 
 def evaluate_body() -> JsonObject:
-    """Request body of POST /runs/{run_id}/evaluate."""
-    schema: JsonObject = {"$ref": SCHEMA_REF.format(model=EvaluateSpec.__name__)}
+    """Request body of POST /runs/{run_id}/evaluate: which of the two, the run's family says."""
+    schema: JsonObject = {"anyOf": [_reference(EvaluateSpec), _reference(EvaluateDetectorSpec)]}
     return {
         "required": True,
         "content": {"application/json": {"schema": schema, "examples": EVALUATE_EXAMPLES}},
     }
 
 
-def resume_body() -> JsonObject:
-    """Request body of POST /runs/{run_id}/resume."""
-    schema: JsonObject = {"$ref": SCHEMA_REF.format(model=ResumeBody.__name__)}
+def order_body(spec: type[Contract], *, required: bool) -> JsonObject:
+    """Request body of one schema."""
     return {
-        "required": False,
-        "content": {"application/json": {"schema": schema, "examples": RESUME_EXAMPLES}},
+        "required": required,
+        "content": {
+            "application/json": {"schema": _reference(spec), "examples": ORDER_EXAMPLES[spec.__name__]}
+        },
     }
 
 
@@ -69,6 +97,10 @@ def request_schemas(registry: Registry) -> JsonObject:
         *(family.spec for family in registry.families().values()),
         *(kind.spec for kind in registry.tokenizers().values()),
         EvaluateSpec,
+        EvaluateDetectorSpec,
+        CalibrateSpec,
+        ExportSpec,
+        PredictSpec,
         ResumeBody,
         ProblemDocument,
     ]
@@ -123,6 +155,10 @@ def _with_examples(operation: JsonObject) -> JsonObject:
             content[media_type] = {**_as_object(described), **(example if fits else {})}
         responses[status] = {**_as_object(answer), **({"content": content} if content else {})}
     return {**operation, "responses": responses}
+
+
+def _reference(model: type[Contract]) -> JsonObject:
+    return {"$ref": SCHEMA_REF.format(model=model.__name__)}
 
 
 def _as_object(value: JsonValue) -> JsonObject:

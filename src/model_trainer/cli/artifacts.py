@@ -7,10 +7,9 @@ from typing import Literal
 from model_trainer.cli import rendering
 from model_trainer.cli.session import Session
 from model_trainer.client.views import ArtifactFileView, ArtifactView
+from model_trainer.core.artifact_files import CHECKPOINTS
 from model_trainer.core.contracts.base import as_json
 from model_trainer.core.errors import AppError, ErrorCode
-
-CHECKPOINTS = "checkpoints/"
 
 
 def list_artifact(session: Session, kind: Literal["models", "tokenizers"], item_id: str) -> None:
@@ -47,7 +46,7 @@ def get_artifact(
 def wanted_files(artifact: ArtifactView, paths: Sequence[str]) -> list[ArtifactFileView]:
     """Files by name; raises ARTIFACT_NOT_FOUND for a name that is not there."""
     if not paths:
-        return [file for file in artifact.files if not file.path.startswith(CHECKPOINTS)]
+        return [file for file in artifact.files if not file.path.startswith(f"{CHECKPOINTS}/")]
     by_path = {file.path: file for file in artifact.files}
     missing = [path for path in paths if path not in by_path]
     if missing:

@@ -116,7 +116,7 @@ def train_and_evaluate(
     run = client.train({**MODELS[plan.family], **corpus, **wanted})
     session.output.note(f"POST /runs/train -> {run.run_id}")
     follow(session, client, run.run_id)
-    evaluation = client.evaluations(run.run_id).data[0]
+    evaluation = client.evaluations(run.run_id).of_language_model[0]
     sample = first_sample(client.read_file("models", run.run_id, path="eval/samples.jsonl"))
     artifacts = plan.state / "artifacts"
     return DemoReport(

@@ -35,7 +35,16 @@ STYLES: dict[State, str] = {"ok": "green", "note": "yellow", "missing": "bold re
 GIGABYTE = 1 << 30
 SMALL_MEMORY_BYTES = 4 * GIGABYTE
 ALIKE = "All workers of one queue must be alike; machines that differ get another RQ__QUEUE_NAME."
-WORKER_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
+WORKER_PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "matplotlib",
+)
 TORCH_QUESTION = """
 import json, torch
 gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

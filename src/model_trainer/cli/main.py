@@ -6,7 +6,7 @@ from typing import Annotated, Protocol
 
 import typer
 
-from model_trainer.cli.commands import artifact, inspection, run, services, tokenizer
+from model_trainer.cli.commands import artifact, detector, inspection, run, services, tokenizer
 from model_trainer.cli.registration import Group, new_group
 from model_trainer.cli.session import Session, Ways
 
@@ -55,6 +55,7 @@ def build() -> typer.Typer:
     root: Group = app
     root.callback()(remember)
     services.register(root)
+    detector.register(root)
     inspection.register(root)
     return app
 

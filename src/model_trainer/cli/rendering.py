@@ -13,8 +13,13 @@ from model_trainer.client.views import (
     ArtifactView,
     AttemptView,
     CheckpointView,
+    ComparisonView,
+    DetectorEvaluationView,
+    EvaluationsView,
     EvaluationView,
     FamiliesView,
+    FigureView,
+    PredictionView,
     RunView,
     TokenizerView,
 )
@@ -124,25 +129,60 @@ def checkpoint_table(checkpoints: Sequence[CheckpointView]) -> Table:
     return table
 
 
-def evaluation_table(evaluations: Sequence[EvaluationView]) -> Table:
-    """One line an evaluation."""
+def evaluation_table(evaluations: EvaluationsView) -> Table:
+    """One line an evaluation of a language model, or one line a threshold of a detector's."""
+    if evaluations.of_detector:
+        return _detector_table(evaluations.of_detector)
+    return _language_table(evaluations.of_language_model)
+
+
+def _language_table(evaluations: Sequence[EvaluationView]) -> Table:
     table = _table("split", "loss", "perplexity", "bits/byte", "accuracy", "against")
     for evaluation in evaluations:
-        metrics, compared = evaluation.metrics, evaluation.comparison
-        against = Text("")
-        if compared is not None:
-            verdict = "regression" if compared.regression else "no regression"
-            against = Text(
-                printable(f"{compared.run_id}: {compared.difference:+.4f} bits/byte, {verdict}"),
-                style="red" if compared.regression else "green",
-            )
+        metrics = evaluation.metrics
         table.add_row(
             _text(evaluation.split),
             _text(_value(metrics.loss)),
             _text(_value(metrics.perplexity)),
             _text(_value(metrics.bits_per_byte)),
             _text(_value(metrics.accuracy)),
-            against,
+            _against(evaluation.comparison, "bits/byte"),
+        )
+    return table
+
+
+def _detector_table(evaluations: Sequence[DetectorEvaluationView]) -> Table:
+    table = _table(
+        "split", "ROC-AUC", "verdicts by", "threshold", "F1", "precision", "recall", "FPR", "against"
+    )
+    for evaluation in evaluations:
+        # The threshold that verdicts use comes first; what is true of all stands in its line.
+        used = [one for one in evaluation.decisions if one.name == evaluation.decision]
+        others = [one for one in evaluation.decisions if one.name != evaluation.decision]
+        for place, one in enumerate([*used, *others]):
+            table.add_row(
+                _text("" if place else evaluation.split),
+                _text("" if place else _figure(evaluation.ranking.roc_auc)),
+                _text(one.name),
+                _text(_value(one.threshold)),
+                *(_text(_figure(figure)) for figure in (one.f1, one.precision, one.recall, one.fpr)),
+                Text("") if place else _against(evaluation.comparison, "ROC-AUC"),
+            )
+    return table
+
+
+def prediction_table(predictions: Sequence[tuple[str, PredictionView]]) -> Table:
+    """One line a judged text."""
+    table = _table("text", "probability", "verdict", "band", "threshold", "words", "")
+    for name, one in predictions:
+        table.add_row(
+            _text(name),
+            _text(_value(one.probability)),
+            _text(one.verdict),
+            _text(one.band),
+            _text(f"{one.threshold_name} {one.threshold:.4f}"),
+            _text(f"{one.num_words:,}"),
+            _text(" ".join(one.warnings)),
         )
     return table
 
@@ -198,6 +238,25 @@ def _text(value: str) -> Text:
 
 def _status(status: str) -> Text:
     return Text(printable(status), style=STYLES.get(status, ""))
+
+
+def _against(compared: ComparisonView | None, unit: str) -> Text:
+    """What a comparison with another run says."""
+    if compared is None:
+        return Text("")
+    verdict = "regression" if compared.regression else "no regression"
+    return Text(
+        printable(f"{compared.run_id}: {compared.difference:+.4f} {unit}, {verdict}"),
+        style="red" if compared.regression else "green",
+    )
+
+
+def _figure(figure: FigureView) -> str:
+    """A number, with its interval where it has one."""
+    if figure.interval is None:
+        return _value(figure.value)
+    low, high = figure.interval.get("low", figure.value), figure.interval.get("high", figure.value)
+    return f"{figure.value:.4f} [{low:.3f}, {high:.3f}]"
 
 
 def _progress(run: RunView) -> str:

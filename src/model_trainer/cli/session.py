@@ -81,6 +81,10 @@ class Doors(Protocol):
         """Brings back what Redis has lost and the disk has kept; with `adopt` also what another installation wrote."""
         ...
 
+    def log_quietly(self, settings: "Settings") -> None:
+        """Only what goes wrong is logged to the terminal."""
+        ...
+
     def openapi(self) -> str:
         """The API's description: a JSON document, the same bytes for the same code."""
         ...

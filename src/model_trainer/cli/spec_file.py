@@ -53,16 +53,21 @@ def origin(text: str | None) -> dict[str, Option]:
 
 def read_spec(file: str) -> JsonObject:
     """The one mapping in a YAML or JSON file; raises CONFIG_INVALID for anything else."""
-    name = "standard input" if file == "-" else file
-    try:
-        text = _standard_input() if file == "-" else Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise AppError(ErrorCode.CONFIG_INVALID, f"{name} cannot be read as UTF-8 text: {error}") from error
+    text = read_text(file)
     try:
         return _json_object.validate_python(_parse(text))
     except (yaml.YAMLError, ValidationError) as error:
-        message = f"{name} must hold one YAML or JSON mapping with the fields of the API's body."
+        message = f"{_named(file)} must hold one YAML or JSON mapping with the fields of the API's body."
         raise AppError(ErrorCode.CONFIG_INVALID, message, facts={"detail": _first_line(error)}) from error
+
+
+def read_text(file: str) -> str:
+    """A file's text, or that of standard input (-); raises CONFIG_INVALID for what is not UTF-8."""
+    try:
+        return _standard_input() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{_named(file)} cannot be read as UTF-8 text: {error}"
+        raise AppError(ErrorCode.CONFIG_INVALID, message) from error
 
 
 def typed_value(text: str) -> JsonValue:
@@ -94,6 +99,10 @@ _resolver.add_implicit_resolver(
 def _standard_input() -> str:
     stream: TextIO = sys.stdin
     return stream.read()
+
+
+def _named(file: str) -> str:
+    return "standard input" if file == "-" else file
 
 
 def _parse(text: str) -> object:

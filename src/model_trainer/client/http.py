@@ -66,9 +66,9 @@ class HttpConnection:
         """Waits before another try."""
         self._sleep(seconds)
 
-    def get(self, path: str, *, query: Query | None = None) -> bytes:
-        """The body at `path`."""
-        return self._answer("GET", path, query=query)
+    def get(self, path: str, *, query: Query | None = None, accept: str = "*/*") -> bytes:
+        """The body at `path`, in the media type `accept` where there are several."""
+        return self._answer("GET", path, query=query, headers={"Accept": accept})
 
     def answers(self, path: str) -> bool:
         """Whether `path` is answered without an error right now: one try, no waiting."""
@@ -77,10 +77,19 @@ class HttpConnection:
         except httpx.TransportError:
             return False
 
-    def post(self, path: str, *, body: JsonObject | None = None, idempotency_key: str | None = None) -> bytes:
-        """The answer to an order. The key stands for one intent; a new one is made when it is left out."""
+    def post(
+        self,
+        path: str,
+        *,
+        body: JsonObject | None = None,
+        idempotency_key: str | None = None,
+        patience_seconds: float | None = None,
+    ) -> bytes:
+        """The answer to an order. The key stands for one intent; a new one is made when it is left out. `patience_seconds`:
+        for an answer that takes longer than others."""
         key = idempotency_key or new_ulid()
-        return self._answer("POST", path, body=body, headers={"Idempotency-Key": key})
+        headers = {"Idempotency-Key": key}
+        return self._answer("POST", path, body=body, headers=headers, patience_seconds=patience_seconds)
 
     @contextmanager
     def stream(
@@ -113,7 +122,10 @@ class HttpConnection:
         query: Query | None = None,
         body: JsonObject | None = None,
         headers: Mapping[str, str] | None = None,
+        patience_seconds: float | None = None,
     ) -> bytes:
+        timeout_seconds = self._endpoint.timeout_seconds
+        patience = httpx.Timeout(timeout_seconds, read=patience_seconds or timeout_seconds)
         content = None if body is None else dump_json(body).encode()
         sent = {**(headers or {}), **({} if body is None else {"Content-Type": "application/json"})}
         key = sent.get("Idempotency-Key")
@@ -123,7 +135,7 @@ class HttpConnection:
             tries += 1
             try:
                 response = self._http.request(
-                    method, path, params=_params(query), content=content, headers=sent
+                    method, path, params=_params(query), content=content, headers=sent, timeout=patience
                 )
             except httpx.TransportError as error:
                 if tries == MAX_TRIES or isinstance(error, httpx.UnsupportedProtocol):

@@ -1,7 +1,7 @@
 """The API's resources as methods: a request in, a view out, every fault an AppError."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypeVar
@@ -19,6 +19,9 @@ from model_trainer.client.views import (
     EvaluationsView,
     FamiliesView,
     LogsView,
+    ModelCardView,
+    PredictionsView,
+    PredictionView,
     RunPageView,
     RunView,
     SeriesView,
@@ -27,12 +30,17 @@ from model_trainer.client.views import (
     TokenizerView,
     View,
 )
-from model_trainer.core.contracts.base import JsonObject
+from model_trainer.core.contracts.base import JsonObject, dump_json
 from model_trainer.core.errors import AppError, ErrorCode
 
 Kind = Literal["models", "tokenizers"]
 DEFAULT_TIMEOUT_SECONDS = 30.0
 PAGE_SIZE = 100
+PORTION_TEXTS = 32
+PORTION_BYTES = 1 << 17
+"""Of texts in one request: so little is judged within seconds."""
+PREDICTION_SECONDS = 600.0
+"""So long a portion may take: a text alone may have a million characters."""
 ViewT = TypeVar("ViewT", bound=View)
 PageT = TypeVar("PageT", RunPageView, TokenizerPageView)
 
@@ -128,7 +136,14 @@ class TrainerClient:
         """Asks a training to stand still; raises CONFLICT when it is over or being cancelled, or is no training."""
         return _read(RunView, self._connection.post(f"/runs/{_part(run_id)}/pause"))
 
-    def resume(self, run_id: str, *, step: int | None = None, spec: JsonObject | None = None) -> RunView:
+    def resume(
+        self,
+        run_id: str,
+        *,
+        step: int | None = None,
+        spec: JsonObject | None = None,
+        idempotency_key: str | None = None,
+    ) -> RunView:
         """Lets a training go on, from its newest checkpoint or from that of `step`; raises CONFLICT with the reason.
 
         `spec` is what the caller takes it to have been ordered with; another one is refused.
@@ -138,7 +153,8 @@ class TrainerClient:
             body["step"] = step
         if spec is not None:
             body["spec"] = spec
-        return _read(RunView, self._connection.post(f"/runs/{_part(run_id)}/resume", body=body))
+        path = f"/runs/{_part(run_id)}/resume"
+        return _read(RunView, self._connection.post(path, body=body, idempotency_key=idempotency_key))
 
     def checkpoints(self, run_id: str) -> CheckpointsView:
         """The checkpoints of a training, newest first."""
@@ -146,8 +162,39 @@ class TrainerClient:
 
     def evaluate(self, run_id: str, spec: JsonObject, *, idempotency_key: str | None = None) -> RunView:
         """Orders an evaluation of a trained model; the answer is a run of its own."""
-        path = f"/runs/{_part(run_id)}/evaluate"
-        return _read(RunView, self._connection.post(path, body=spec, idempotency_key=idempotency_key))
+        return self._order("evaluate", run_id, spec, idempotency_key)
+
+    def calibrate(self, run_id: str, spec: JsonObject, *, idempotency_key: str | None = None) -> RunView:
+        """Orders a new calibration of a detector; the answer is a run of its own."""
+        return self._order("calibrate", run_id, spec, idempotency_key)
+
+    def export(self, run_id: str, spec: JsonObject, *, idempotency_key: str | None = None) -> RunView:
+        """Orders a new export of a detector; the answer is a run of its own."""
+        return self._order("export", run_id, spec, idempotency_key)
+
+    def model_card(self, run_id: str) -> ModelCardView:
+        """What a detector is."""
+        return _read(ModelCardView, self._connection.get(f"/runs/{_part(run_id)}/model-card"))
+
+    def model_card_page(self, run_id: str) -> str:
+        """The same as a page of Markdown."""
+        body = self._connection.get(f"/runs/{_part(run_id)}/model-card", accept="text/markdown")
+        return body.decode(errors="replace")
+
+    def predict(
+        self, run_id: str, texts: Sequence[str], *, decision: str | None = None
+    ) -> Iterator[PredictionView]:
+        """What a detector says of each text, in their order; asked for portion by portion.
+
+        `decision` names the threshold; left out, it is the calibration's.
+        """
+        path = f"/runs/{_part(run_id)}/predict"
+        for portion in _portions(texts):
+            body: JsonObject = {"texts": list(portion)}
+            if decision is not None:
+                body["decision"] = decision
+            answer = self._connection.post(path, body=body, patience_seconds=PREDICTION_SECONDS)
+            yield from _read(PredictionsView, answer).predictions
 
     def evaluations(self, run_id: str) -> EvaluationsView:
         """What evaluations of a run have found."""
@@ -193,6 +240,10 @@ class TrainerClient:
         """A small file of an artifact."""
         return self._connection.get(f"/artifacts/{kind}/{_part(item_id)}/download", query={"path": path})
 
+    def _order(self, verb: str, run_id: str, spec: JsonObject, idempotency_key: str | None) -> RunView:
+        path = f"/runs/{_part(run_id)}/{verb}"
+        return _read(RunView, self._connection.post(path, body=spec, idempotency_key=idempotency_key))
+
     def _pages(
         self, page_type: type[PageT], path: str, *, limit: int, filters: Mapping[str, str] | None
     ) -> Iterator[PageT]:
@@ -211,6 +262,20 @@ def _read(view: type[ViewT], body: bytes) -> ViewT:
     except ValidationError as error:
         message = "The server answered with something this client cannot read: is it a newer Model Trainer?"
         raise AppError(ErrorCode.INTERNAL, message, facts={"detail": str(error)}) from error
+
+
+def _portions(texts: Sequence[str]) -> Iterator[list[str]]:
+    portion: list[str] = []
+    num_bytes = 0
+    for text in texts:
+        size = len(dump_json(text).encode())
+        if portion and (len(portion) == PORTION_TEXTS or num_bytes + size > PORTION_BYTES):
+            yield portion
+            portion, num_bytes = [], 0
+        portion.append(text)
+        num_bytes += size
+    if portion:
+        yield portion
 
 
 def _part(text: str) -> str:

@@ -213,8 +213,50 @@ class ComparisonView(View):
     regression: bool
 
 
+class FigureView(View):
+    """A number of a detector's evaluation, with its interval where one was asked for."""
+
+    value: float
+    interval: dict[str, float] | None = None
+
+
+class RankingView(View):
+    """How well a detector orders texts."""
+
+    roc_auc: FigureView
+    tpr_at_fpr_1: FigureView
+    tpr_at_fpr_5: FigureView
+
+
+class DecisionsView(View):
+    """Verdicts at one threshold."""
+
+    name: str
+    threshold: float
+    f1: FigureView
+    precision: FigureView
+    recall: FigureView
+    accuracy: FigureView
+    fpr: FigureView
+
+
+class DetectorEvaluationView(View):
+    """One evaluation of a detector."""
+
+    evaluation_id: str
+    split: str
+    num_human: int = 0
+    num_ai: int = 0
+    ranking: RankingView
+    decisions: tuple[DecisionsView, ...] = ()
+    decision: str = ""
+    """The one that verdicts use."""
+    comparison: ComparisonView | None = None
+    warnings: tuple[str, ...] = ()
+
+
 class EvaluationView(View):
-    """One evaluation of a run."""
+    """One evaluation of a language model."""
 
     evaluation_id: str
     split: str
@@ -225,7 +267,44 @@ class EvaluationView(View):
 class EvaluationsView(View):
     """All evaluations of a run."""
 
-    data: tuple[EvaluationView, ...] = ()
+    data: tuple[EvaluationView | DetectorEvaluationView, ...] = ()
+
+    @property
+    def of_language_model(self) -> tuple[EvaluationView, ...]:
+        """Those of a language model."""
+        return tuple(one for one in self.data if isinstance(one, EvaluationView))
+
+    @property
+    def of_detector(self) -> tuple[DetectorEvaluationView, ...]:
+        """Those of a detector."""
+        return tuple(one for one in self.data if isinstance(one, DetectorEvaluationView))
+
+
+class PredictionView(View):
+    """One judged text."""
+
+    probability: float
+    verdict: str
+    band: str = ""
+    threshold: float
+    threshold_name: str = ""
+    num_words: int = 0
+    windows: tuple[dict[str, JsonValue], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class PredictionsView(View):
+    """Judged texts, in the order they were sent."""
+
+    run_id: str
+    predictions: tuple[PredictionView, ...] = ()
+
+
+class ModelCardView(View):
+    """What a detector is."""
+
+    name: str
+    run_id: str
 
 
 class KindView(View):

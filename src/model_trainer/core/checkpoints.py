@@ -7,12 +7,12 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from model_trainer.core.artifact_files import MANIFEST
 from model_trainer.core.contracts.checkpoint import CheckpointManifest, TrainingState
 
 MODEL_FILE: Final = "model.safetensors"
 TRAINING_FILE: Final = "training.safetensors"
 STATE_FILE: Final = "state.json"
-MANIFEST_FILE: Final = "manifest.json"
 CONTENT: Final = (MODEL_FILE, TRAINING_FILE, STATE_FILE)
 """What a manifest lists: exactly these."""
 
@@ -54,7 +54,7 @@ def read_manifest(path: Path, *, step: int) -> CheckpointManifest:
 
     Raises ValueError with the reason when it is of something else (ValidationError when it is of another version), OSError.
     """
-    manifest = CheckpointManifest.model_validate_json((path / MANIFEST_FILE).read_bytes())
+    manifest = CheckpointManifest.model_validate_json((path / MANIFEST).read_bytes())
     if manifest.step != step or set(manifest.files) != set(CONTENT):
         raise ValueError("its manifest is of another checkpoint")
     for name, digest in manifest.files.items():
@@ -101,7 +101,7 @@ class _Found:
             return cls(
                 step=step,
                 num_bytes=sum(digest.num_bytes for digest in manifest.files.values()),
-                saved_at_ms=int((path / MANIFEST_FILE).stat().st_mtime * 1000),
+                saved_at_ms=int((path / MANIFEST).stat().st_mtime * 1000),
                 state=read_state(path),
                 problem=None,
             )

@@ -3,6 +3,7 @@
 Shapes: B batch, T time (tokens), V vocabulary.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,6 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from model_trainer.core.contracts.detector import DetectorSpec, WindowPlan
 from model_trainer.core.contracts.run import Progress
 from model_trainer.core.contracts.training import DeviceName, Precision, Recipe
 
@@ -52,6 +54,73 @@ class LanguageModelBackend(Protocol):
 
     def load(self, recipe: Recipe, folder: Path) -> LanguageModel:
         """The network saved in `folder`; raises ARTIFACT_CORRUPT when names or shapes do not fit."""
+        ...
+
+
+class TextClassifier(nn.Module):
+    """A network that judges windows of tokens; what ONNX exports is its forward()."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """One logit a window [B], fp32; positive speaks for class 1.
+
+        `input_ids` [B, T] int64, `attention_mask` [B, T] int64: 1 where there is text, 0 for padding, which must not
+        change the logit.
+        """
+        raise NotImplementedError
+
+    def training_logits(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """What the loss is of [H, B]: a row for each head that learns to judge by itself; forward() is a mean of them,
+        weighted or not."""
+        return self.forward(input_ids, attention_mask).unsqueeze(0)
+
+    def prepare(self, *, tokens: Sequence[str], documents: Callable[[], Iterator[Sequence[int]]]) -> None:
+        """Takes from the training texts what is not learnt by gradient. Called once, before the first step; what it sets
+        are buffers, saved with the weights. A network that needs nothing of the kind does nothing.
+
+        Args:
+            tokens: their texts by id; empty for special ones.
+            documents: a fresh pass over the token ids of the training texts.
+        """
+
+    def is_matrix_parameter(self, name: str) -> bool:
+        """Whether Muon may move this parameter: a hidden matrix, not an embedding, a head or a bias."""
+        raise NotImplementedError
+
+    def num_embedding_parameters(self) -> int:
+        """Of all parameters those that are looked up by token, position or n-gram."""
+        raise NotImplementedError
+
+
+@runtime_checkable
+class TextClassifierBackend(Protocol):
+    """A family's network: made, saved, loaded; and the encoder of a hub it may begin with."""
+
+    def complete(self, spec: DetectorSpec) -> DetectorSpec:
+        """`spec` with the sizes it leaves out as the hub's configuration of `model_name` has them; unchanged where it names
+        none. Raises CONFIG_INVALID naming /model_name for what is no encoder, SERVICE_UNAVAILABLE when neither cache nor
+        hub has it."""
+        ...
+
+    def write_tokenizer(self, spec: DetectorSpec, folder: Path) -> WindowPlan:
+        """Writes the hub's tokenizer.json and tokenizer_config.json for `model_name` into `folder`; returns its prefix, suffix
+        and padding with the length and stride of `spec` (length 512 where it says nothing). Raises as complete()."""
+        ...
+
+    def build(self, recipe: Recipe) -> TextClassifier:
+        """A new network on the CPU: the hub's weights below a new head, or all initialised from torch's global generator
+        (seed it first)."""
+        ...
+
+    def save(self, model: TextClassifier, recipe: Recipe, folder: Path) -> None:
+        """Writes config.json and model.safetensors into `folder`."""
+        ...
+
+    def load(self, recipe: Recipe, folder: Path) -> TextClassifier:
+        """The network saved in `folder`, without a look at any hub; raises ARTIFACT_CORRUPT when names or shapes do not
+        fit."""
         ...
 
 
@@ -121,7 +190,7 @@ class TrainingTask(Protocol):
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Validation metrics, names as in metrics.jsonl without the `validation_` prefix (loss, perplexity,
-        bits_per_byte, accuracy)."""
+        bits_per_byte, accuracy; of a detector loss, accuracy, roc_auc, f1)."""
         ...
 
     def state(self) -> dict[str, Tensor]:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from model_trainer.core.contracts.run import RunKind, RunRecord
+from model_trainer.core.artifact_files import MANIFEST
+from model_trainer.core.contracts.run import FOLLOW_UP_FOLDERS, RunRecord
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.logging import get_logger
 from model_trainer.core.ports.runs import RunStore
@@ -13,7 +14,6 @@ from model_trainer.maintenance.leftovers import alone_with, delete_whole, tempor
 from model_trainer.maintenance.reaper import Keep
 from model_trainer.worker.account import close_account, close_evaluation
 from model_trainer.worker.event_mirror import EventMirror
-from model_trainer.worker.manifests import MANIFEST_FILE
 
 log = get_logger(__name__)
 
@@ -76,9 +76,9 @@ class AccountCloser:
         if folder is not None:
             _sweep(folder)
             is_whole = EventMirror(folder / "events.jsonl").catch_up(self._runs, record.run_id)
-            if record.kind is not RunKind.EVALUATE:
+            if record.kind.follow_up_folder is None:
                 close_account(record, self._artifacts)
-            elif record.parent_run_id is not None and (folder.parent.parent / MANIFEST_FILE).exists():
+            elif record.parent_run_id is not None and (folder.parent.parent / MANIFEST).exists():
                 evaluated = self._runs.get(record.parent_run_id)
                 close_evaluation(record, self._artifacts, evaluated=evaluated)
             log.info("account_closed", run_id=record.run_id, status=record.status.value)
@@ -87,8 +87,10 @@ class AccountCloser:
 
 
 def _sweep(folder: Path) -> None:
-    """Removes what the dead owner was writing. Evaluations have locks of their own, and folders of their own below."""
+    """Removes what the dead owner was writing. Later jobs on the model have locks of their own, and folders of their own below."""
     with alone_with(folder):  # who adds to the manifest of this folder writes a temporary file too
-        for place in list(temporary_places(folder, skip=frozenset({folder / "eval"}))):
+        for place in list(
+            temporary_places(folder, skip=frozenset(folder / name for name in FOLLOW_UP_FOLDERS.values()))
+        ):
             delete_whole(place)
             log.info("abandoned_file_removed", path=str(place))

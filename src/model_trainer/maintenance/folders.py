@@ -10,10 +10,11 @@ from model_trainer.core.ports.storage import ArtifactTree
 def folder_of(record: RunRecord, artifacts: ArtifactTree) -> Path | None:
     """The folder a run writes to; None when it never came so far as to have one."""
     kind: ArtifactKind = "tokenizers" if record.kind is RunKind.TOKENIZER else "models"
-    owner = record.parent_run_id if record.kind is RunKind.EVALUATE else record.run_id
+    follow_up = record.kind.follow_up_folder
+    owner = record.run_id if follow_up is None else record.parent_run_id
     if owner is None or not artifacts.exists(kind, owner):
         return None
     folder = artifacts.folder(kind, owner)
-    if record.kind is RunKind.EVALUATE:
-        folder = folder / "eval" / record.run_id
+    if follow_up is not None:
+        folder = folder / follow_up / record.run_id
     return folder if folder.is_dir() else None

@@ -11,8 +11,8 @@ from model_trainer.core.logging import get_logger
 from model_trainer.core.ports.storage import ArtifactTree, KeptRecord
 from model_trainer.maintenance.catching_up import caught_up
 from model_trainer.maintenance.folders import folder_of
-from model_trainer.maintenance.kept_events import completed, read_events
 from model_trainer.maintenance.records import RecordKeeper
+from model_trainer.worker.kept_events import completed, read_events
 
 log = get_logger(__name__)
 

@@ -1,6 +1,7 @@
 """Keeps the records on disk in step with what this process changed in the store: `model-trainer rebuild` reads them."""
 
 from model_trainer.core.errors import AppError
+from model_trainer.core.kept_record import keep_record
 from model_trainer.core.logging import get_logger
 from model_trainer.core.ports.runs import RunStore
 from model_trainer.core.ports.storage import ArtifactTree
@@ -20,6 +21,8 @@ class RecordKeeper:
         """Copies the records of these runs as they are now."""
         for run_id in run_ids:
             try:
-                self._artifacts.keep_record(self._runs.get(run_id))
-            except (AppError, OSError) as error:
+                record = self._runs.get(run_id)
+            except AppError as error:
                 log.warning("record_not_kept", run_id=run_id, detail=str(error))
+            else:
+                keep_record(self._artifacts, record)

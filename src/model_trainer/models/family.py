@@ -1,4 +1,4 @@
-"""What a family must answer. Torch-free; `backend()` alone imports torch."""
+"""What a family must answer. Torch-free; `backend()` and `classifier()` alone import torch."""
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -7,7 +7,7 @@ from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.training import MemoryEstimate, Recipe, TrainSpec
 
 if TYPE_CHECKING:
-    from model_trainer.engine.protocols import LanguageModelBackend
+    from model_trainer.engine.protocols import LanguageModelBackend, TextClassifierBackend
 
 
 @runtime_checkable
@@ -46,6 +46,20 @@ class Family(Protocol):
         """What training needs at least, before anything is allocated."""
         ...
 
+
+@runtime_checkable
+class LanguageFamily(Family, Protocol):
+    """A family whose networks predict the next token; its spec is a LanguageModelSpec."""
+
     def backend(self) -> "LanguageModelBackend":
+        """Imports torch and gives the family's network."""
+        ...
+
+
+@runtime_checkable
+class DetectorFamily(Family, Protocol):
+    """A family whose networks judge labelled texts; its spec is a DetectorSpec."""
+
+    def classifier(self) -> "TextClassifierBackend":
         """Imports torch and gives the family's network."""
         ...

@@ -11,8 +11,8 @@ from model_trainer.core.errors import AppError, ErrorCode, FieldFault
 PARENT_FIELD = "/init_from/run_id"
 STEP_FIELD = "/init_from/step"
 OPTIMIZER_FIELD = "/init_from/keep_optimizer"
-_FREE = "dropout"
-"""The one size that no weight has."""
+_FREE = frozenset({"dropout", "gradient_checkpointing", "min_params"})
+"""What a recipe calls its shape and no weight has."""
 
 
 def check_parent(
@@ -29,7 +29,7 @@ def check_parent(
         spec: with init_from; without it there is nothing to check.
         parent: the record of init_from.run_id.
         steps: the parent's checkpoints.
-        tokenizer_sha256: of the tokenizer asked for; where it is the parent's too, the tokenizers are the same.
+        tokenizer_sha256: of the tokenizer asked for, if one was; where it is the parent's too, the tokenizers are the same.
         parent_tokenizer_sha256: of the parent's tokenizer.
     """
     asked = spec.init_from
@@ -38,8 +38,10 @@ def check_parent(
     if parent.kind is not RunKind.TRAIN or parent.family != spec.model_family:
         raise _refused(PARENT_FIELD, f"must be a training of {spec.model_family}; {parent.run_id} is none.")
     is_same_text = tokenizer_sha256 is not None and tokenizer_sha256 == parent_tokenizer_sha256
-    if not is_same_text and parent.spec.get("tokenizer_id") != spec.tokenizer_id:
-        message = f"must be the tokenizer of run {parent.run_id}, {parent.spec.get('tokenizer_id')}: its weights know no other."
+    named, theirs = spec.known_tokenizer_id, parent.spec.get("tokenizer_id")
+    # Who names no tokenizer takes the parent's over, as with any size.
+    if named is not None and not is_same_text and named != theirs:
+        message = f"must be the tokenizer of run {parent.run_id}, {theirs or 'its own (leave it out)'}: its weights know no other."
         raise _refused("/tokenizer_id", message)
     if asked.step is None:
         if asked.keep_optimizer:
@@ -62,7 +64,7 @@ def inherit_sizes(spec: TrainSpec, parent: Recipe) -> TrainSpec:
     faults = list(_take_over(fields, parent))
     if faults:
         names = ", ".join(fault.pointer.removeprefix("/") for fault in faults)
-        message = f"The weights of init_from have other sizes: leave out {names}."
+        message = f"The weights of init_from have other sizes: see {names}."
         raise AppError(ErrorCode.CONFIG_INVALID, message, faults=faults)
     return type(spec).model_validate_json(dump_json(fields))
 
@@ -84,12 +86,16 @@ def _take_over(fields: JsonObject, parent: Recipe) -> Iterator[FieldFault]:
     for name, theirs in {**parent.shape, "max_seq_len": parent.max_seq_len}.items():
         if name in fields and fields[name] is None:
             fields[name] = theirs
-        elif name in fields and fields[name] != theirs and name != _FREE:
-            yield FieldFault(f"/{name}", f"must be {theirs}, as in the run it begins from; leave it out")
+        elif name in fields and fields[name] != theirs and name not in _FREE:
+            # A switch that is left out is off, not as the parent's.
+            way_out = "" if isinstance(theirs, bool) else "; leave it out"
+            yield FieldFault(
+                f"/{name}", f"must be {dump_json(theirs)}, as in the run it begins from{way_out}"
+            )
 
 
 def _sizes(recipe: Recipe) -> tuple[str, int, int, dict[str, int | float | str | bool]]:
-    shape = {name: size for name, size in recipe.shape.items() if name != _FREE}
+    shape = {name: size for name, size in recipe.shape.items() if name not in _FREE}
     return recipe.model_family, recipe.vocab_size, recipe.max_seq_len, shape
 
 

@@ -1,13 +1,10 @@
 """What every order does to a record: into the store, then onto disk, where `model-trainer rebuild` finds it."""
 
 from model_trainer.core.contracts.run import IdempotencyKey, NewRun, RunRecord, Submission
-from model_trainer.core.errors import AppError
 from model_trainer.core.failpoints import Failpoint, Reached, pass_by
-from model_trainer.core.logging import get_logger
+from model_trainer.core.kept_record import keep_record
 from model_trainer.core.ports.runs import RunStore
 from model_trainer.core.ports.storage import ArtifactTree
-
-logger = get_logger(__name__)
 
 
 class Records:
@@ -26,9 +23,6 @@ class Records:
         return submission
 
     def keep(self, record: RunRecord) -> RunRecord:
-        """Writes the record to disk and gives it back. The store has it already: a disk that refuses fails nobody."""
-        try:
-            self._artifacts.keep_record(record)
-        except (AppError, OSError) as error:
-            logger.warning("record_not_kept", run_id=record.run_id, detail=f"{type(error).__name__}: {error}")
+        """Writes the record to disk and gives it back."""
+        keep_record(self._artifacts, record)
         return record

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
+from model_trainer.core.artifact_files import MANIFEST
 from model_trainer.core.checkpoints import CheckpointFacts
 from model_trainer.core.contracts.base import JsonObject, as_json, dump_json
 from model_trainer.core.contracts.manifest import Manifest
@@ -12,7 +13,6 @@ from model_trainer.core.contracts.training import TrainSpec
 from model_trainer.core.errors import AppError, ErrorCode, FieldFault
 from model_trainer.core.ports.storage import ArtifactTree
 
-MANIFEST_FILE = "manifest.json"
 NEW_TRAINING = "start a new training with init_from to go on from its weights"
 _WAY_OUT = {
     RunStatus.QUEUED: "it goes on by itself when a worker is free",
@@ -74,13 +74,11 @@ def check_step(step: int, found: Sequence[CheckpointFacts]) -> None:
 def _manifest(record: RunRecord, artifacts: ArtifactTree) -> Manifest | None:
     """What the run's folder says of itself; None while there is nothing."""
     try:
-        return Manifest.model_validate_json(
-            artifacts.file("models", record.run_id, MANIFEST_FILE).read_bytes()
-        )
+        return Manifest.model_validate_json(artifacts.file("models", record.run_id, MANIFEST).read_bytes())
     except AppError:  # there is none
         return None
     except ValidationError as error:
-        raise _conflict(record, f"has a damaged {MANIFEST_FILE}: {NEW_TRAINING}.") from error
+        raise _conflict(record, f"has a damaged {MANIFEST}: {NEW_TRAINING}.") from error
 
 
 def _as_read_now(stored: JsonObject, model: type[TrainSpec]) -> JsonObject:

@@ -1,5 +1,6 @@
 """Sets trainings going and looks after their records. Knows no HTTP and no torch."""
 
+from model_trainer.core.artifact_files import CHECKPOINTS
 from model_trainer.core.checkpoints import CheckpointFacts, list_checkpoints
 from model_trainer.core.contracts.base import as_json
 from model_trainer.core.contracts.ids import new_ulid
@@ -25,9 +26,6 @@ from model_trainer.orchestrators.resuming import (
     check_step,
     check_training,
 )
-
-CHECKPOINTS_FOLDER = "checkpoints"
-"""In the run's artifact."""
 
 
 class TrainingOrchestrator:
@@ -86,13 +84,21 @@ class TrainingOrchestrator:
         is no training."""
         return self._records.keep(self._runs.request_pause(run_id))
 
-    def resume(self, run_id: str, *, step: int | None = None, spec: TrainSpec | None = None) -> RunRecord:
+    def resume(
+        self,
+        run_id: str,
+        *,
+        step: int | None = None,
+        spec: TrainSpec | None = None,
+        idempotency: IdempotencyKey | None = None,
+    ) -> Submission:
         """Lets a training go on from its newest checkpoint, or from that of `step`, forgetting those after it.
 
         Args:
             run_id: a training that stands still, failed or was cancelled.
             step: of one of its checkpoints.
             spec: what the caller takes it to have been ordered with.
+            idempotency: the caller's key; the run goes on once for each.
 
         Raises RUN_NOT_FOUND; CONFLICT when the run, its folder or the spec forbids it; CONFIG_INVALID for a step without
         a good checkpoint.
@@ -105,10 +111,12 @@ class TrainingOrchestrator:
             check_same_spec(record, spec)
         if step is not None:
             check_step(step, self._checkpoints(record))
-        return self._records.keep(self._runs.resume(run_id, step=step))
+        resumed = self._runs.resume(run_id, step=step, idempotency=idempotency)
+        self._records.keep(resumed.record)
+        return resumed
 
     def _checkpoints(self, record: RunRecord) -> tuple[CheckpointFacts, ...]:
         if not self._artifacts.exists("models", record.run_id):
             return ()
-        folder = self._artifacts.folder("models", record.run_id) / CHECKPOINTS_FOLDER
+        folder = self._artifacts.folder("models", record.run_id) / CHECKPOINTS
         return tuple(reversed(list_checkpoints(folder)))

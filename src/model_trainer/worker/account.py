@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import assert_never
 
+from model_trainer.core.artifact_files import MANIFEST
 from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.corpus import CorpusDigest
 from model_trainer.core.contracts.manifest import ArtifactKind, Manifest, ManifestStatus, Revision, RunPointer
@@ -16,7 +17,6 @@ from model_trainer.core.files import sha256_of
 from model_trainer.core.logging import get_logger
 from model_trainer.core.ports.storage import ArtifactTree
 from model_trainer.worker.manifests import (
-    MANIFEST_FILE,
     append_revision,
     git_commit,
     host_facts,
@@ -66,7 +66,7 @@ class ArtifactAccount:
     def seal_meanwhile(self, record: RunRecord, artifacts: ArtifactTree) -> None:
         """Brings the manifest of a run that goes on later up to date. What the account could not say for want of space, or
         because it had not been opened yet, the next worker will."""
-        if not (self.folder / MANIFEST_FILE).exists():
+        if not (self.folder / MANIFEST).exists():
             return
         try:
             seal_again(self.folder, {"timings_seconds": self._rounded_timings()})
@@ -113,7 +113,7 @@ def close_account(record: RunRecord, artifacts: ArtifactTree) -> None:
     """
     kind: ArtifactKind = "tokenizers" if record.kind is RunKind.TOKENIZER else "models"
     folder = artifacts.folder(kind, record.run_id)
-    if not (folder / MANIFEST_FILE).exists():
+    if not (folder / MANIFEST).exists():
         account = ArtifactAccount(kind=kind, record=record, seed=_seed_of(record), folder=folder)
         account.seal_as_recorded(record, artifacts)
         return
@@ -127,15 +127,27 @@ def close_account(record: RunRecord, artifacts: ArtifactTree) -> None:
     point_to(record, artifacts, kind=kind)
 
 
+_JOBS = {
+    RunKind.EVALUATE: "evaluate_model",
+    RunKind.CALIBRATE: "calibrate_model",
+    RunKind.EXPORT: "export_model",
+}
+"""Jobs on a trained model, as its manifest names them."""
+
+
 def close_evaluation(record: RunRecord, artifacts: ArtifactTree, *, evaluated: RunRecord) -> None:
-    """Lists what an evaluation left in the manifest of the model it measured; doing it twice changes nothing more."""
+    """Lists what a job on a trained model left in the model's manifest, with new digests for the files it replaced there;
+    doing it twice changes nothing more."""
+    folder = artifacts.folder("models", evaluated.run_id)
+    if record.kind is not RunKind.EVALUATE:  # which replaces nothing
+        seal_again(folder, {})
     revision = Revision(
-        job="evaluate_model",
+        job=_JOBS[record.kind],
         job_id=record.run_id,
         created_at=iso_time(record.finished_at_ms or record.updated_at_ms),
         files=(),
     )
-    append_revision(artifacts.folder("models", evaluated.run_id), revision)
+    append_revision(folder, revision)
     point_to(evaluated, artifacts, kind="models")
 
 
@@ -148,7 +160,7 @@ def point_to(record: RunRecord, artifacts: ArtifactTree, *, kind: ArtifactKind) 
         kind=kind,
         status=manifest.status,
         artifact_path=f"{kind}/{record.run_id}",
-        manifest_sha256=sha256_of(folder / MANIFEST_FILE),
+        manifest_sha256=sha256_of(folder / MANIFEST),
         user_id=record.user_id,
         family=record.family,
         created_at=iso_time(record.created_at_ms),

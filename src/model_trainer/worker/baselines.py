@@ -1,8 +1,13 @@
 """Which earlier run a model is compared with, and by which of its evaluations."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from pydantic import JsonValue
+
+from model_trainer.core.artifact_files import EVALUATIONS
 from model_trainer.core.contracts.evaluation import Evaluation
 from model_trainer.core.contracts.run import RunKind, RunQuery, RunRecord, RunStatus
 from model_trainer.core.errors import AppError, ErrorCode, FieldFault
@@ -15,7 +20,10 @@ from model_trainer.worker.parts import WorkerParts
 log = get_logger(__name__)
 
 _LOOK_BACK = 100
-_FIELD = "/compare_to_run_id"
+COMPARE_FIELD = "/compare_to_run_id"
+Found = TypeVar("Found")
+Read = Callable[[WorkerParts, RunRecord], Found]
+"""Reads what a training is compared by; raises CONFLICT, ARTIFACT_NOT_FOUND or ARTIFACT_CORRUPT when there is nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +44,24 @@ class Baseline:
 
 
 def find_baseline(parts: WorkerParts, record: RunRecord, *, asked: str | None) -> Baseline | None:
+    """What find_earlier() finds of language models."""
+    return find_earlier(parts, record, asked=asked, read=_baseline_of)
+
+
+def find_earlier(
+    parts: WorkerParts, record: RunRecord, *, asked: str | None, read: Read[Found]
+) -> Found | None:
     """The training asked for; else the one that `record` began from; else the newest completed one before it of the same
-    family on the same corpus.
+    family on the same data, each as `read` gives it.
 
     Raises RUN_NOT_FOUND, CONFLICT or ARTIFACT_CORRUPT when the training asked for has no evaluation that can be read.
     When nothing was asked for, trainings without one are passed over; None when there is no other.
     """
     if asked is not None:
-        with faults_at(_FIELD):
-            return _baseline_of(parts, parts.other_run(asked))
-    parent = _parent_of(parts, record)
-    if parent is not None:
+        with faults_at(COMPARE_FIELD):
+            return read(parts, parts.other_run(asked))
+    parent = None if record.parent_run_id is None else if_readable(parts, record.parent_run_id, read)
+    if parent is not None:  # none also for a parent that was branched off before it was completed
         return parent
     query = RunQuery(
         kind=RunKind.TRAIN,
@@ -56,21 +71,36 @@ def find_baseline(parts: WorkerParts, record: RunRecord, *, asked: str | None) -
         after=record.run_id,
     )
     for earlier in parts.other_runs(query).records:
-        if earlier.spec.get("corpus_path") == record.spec.get("corpus_path"):
-            found = _if_readable(parts, earlier.run_id)
+        if _sources(earlier) == _sources(record):
+            found = if_readable(parts, earlier.run_id, read)
             if found is not None:
                 return found
     return None
 
 
-def _parent_of(parts: WorkerParts, record: RunRecord) -> Baseline | None:
-    """None also for a parent that was branched off before it was completed."""
-    return None if record.parent_run_id is None else _if_readable(parts, record.parent_run_id)
+def completed_folder(parts: WorkerParts, record: RunRecord) -> Path:
+    """Where a completed training lies; raises CONFLICT when it is none, or has gone."""
+    is_complete = record.kind is RunKind.TRAIN and record.status is RunStatus.COMPLETED
+    if not is_complete or not parts.artifacts.exists("models", record.run_id):
+        raise nothing_to_compare(record.run_id)
+    return parts.artifacts.folder("models", record.run_id)
 
 
-def _if_readable(parts: WorkerParts, run_id: str) -> Baseline | None:
+def nothing_to_compare(run_id: str) -> AppError:
+    """What a run is refused with that has not been evaluated."""
+    fault = FieldFault(COMPARE_FIELD, "must be a completed training with an evaluation")
+    return AppError(ErrorCode.CONFLICT, f"Run {run_id} has no evaluation to compare with.", faults=[fault])
+
+
+def _sources(record: RunRecord) -> tuple[JsonValue, ...]:
+    """What a training learnt from, by its stored spec: one that an older version wrote may not parse any more."""
+    return tuple(record.spec.get(field) for field in ("corpus_path", "data_paths"))
+
+
+def if_readable(parts: WorkerParts, run_id: str, read: Read[Found]) -> Found | None:
+    """What `read` gives of a run; None, with a line in the log, where it has gone or there is nothing to compare with."""
     try:
-        return _baseline_of(parts, parts.other_run(run_id))
+        return read(parts, parts.other_run(run_id))
     except AppError as error:
         if error.code is ErrorCode.STORE_UNAVAILABLE:  # nobody knows whether there is one
             raise
@@ -79,13 +109,10 @@ def _if_readable(parts: WorkerParts, run_id: str) -> Baseline | None:
 
 
 def _baseline_of(parts: WorkerParts, record: RunRecord) -> Baseline:
-    is_complete = record.kind is RunKind.TRAIN and record.status is RunStatus.COMPLETED
-    if not is_complete or not parts.artifacts.exists("models", record.run_id):
-        raise _nothing_to_compare(record.run_id)
-    folder = parts.artifacts.folder("models", record.run_id) / "eval"
+    folder = completed_folder(parts, record) / EVALUATIONS
     final = read_evaluation(folder / METRICS_FILE)
     if final is None:
-        raise _nothing_to_compare(record.run_id)
+        raise nothing_to_compare(record.run_id)
     asked_for = (_readable(path) for path in sorted(folder.glob(f"*/{METRICS_FILE}"), reverse=True))
     return Baseline(final=final, later=tuple(one for one in asked_for if one is not None))
 
@@ -96,8 +123,3 @@ def _readable(path: Path) -> Evaluation | None:
     except AppError as error:
         log.warning("evaluation_passed_over", evaluation_id=path.parent.name, error_code=error.code.value)
         return None
-
-
-def _nothing_to_compare(run_id: str) -> AppError:
-    fault = FieldFault(_FIELD, "must be a completed training with an evaluation")
-    return AppError(ErrorCode.CONFLICT, f"Run {run_id} has no evaluation to compare with.", faults=[fault])

@@ -2,7 +2,15 @@
 
 from typing import assert_never
 
-from model_trainer.core.contracts.jobs import EvaluateModel, TrainModel, TrainTokenizer, decode_job
+from model_trainer.core.contracts.jobs import (
+    AnyJob,
+    CalibrateModel,
+    EvaluateModel,
+    ExportModel,
+    TrainModel,
+    TrainTokenizer,
+    decode_job,
+)
 from model_trainer.worker.parts import WorkerParts
 from model_trainer.worker.supervise import Job, supervise
 
@@ -13,7 +21,7 @@ def dispatch(payload: str, parts: WorkerParts) -> None:
     supervise(parts, run_id=order.run_id, epoch=order.epoch, job=job_for(order, parts))
 
 
-def job_for(order: TrainModel | TrainTokenizer | EvaluateModel, parts: WorkerParts) -> Job:
+def job_for(order: AnyJob, parts: WorkerParts) -> Job:
     """The job of an order. Imports what it needs here, so that a tokenizer job never waits for torch."""
     match order:
         case TrainModel():
@@ -28,5 +36,13 @@ def job_for(order: TrainModel | TrainTokenizer | EvaluateModel, parts: WorkerPar
             from model_trainer.worker.evaluate_model import evaluate_model_job
 
             return evaluate_model_job(parts)
+        case CalibrateModel():
+            from model_trainer.worker.calibrate_model import calibrate_model_job
+
+            return calibrate_model_job(parts)
+        case ExportModel():
+            from model_trainer.worker.export_model import export_model_job
+
+            return export_model_job(parts)
         case _:
             assert_never(order)

@@ -2,29 +2,14 @@
 
 from pathlib import Path
 
-from model_trainer.core.contracts.base import as_json, dump_json
-from model_trainer.core.contracts.evaluation import EvaluateSpec, Evaluation
-from model_trainer.core.contracts.events import JobEvaluated
-from model_trainer.core.contracts.run import Phase, RunRecord
-from model_trainer.core.contracts.training import Recipe
-from model_trainer.core.errors import AppError, ErrorCode
-from model_trainer.core.logging import get_logger
-from model_trainer.engine.data.token_blocks import pack, pack_whole
-from model_trainer.engine.data.token_splits import TokenSplit
-from model_trainer.engine.devices import probe_machine, select_device, set_threads
-from model_trainer.engine.evaluation.compare import read_evaluation
-from model_trainer.engine.evaluation.evaluate import METRICS_FILE, EvaluationSubject, evaluate, write_result
-from model_trainer.engine.protocols import Device
+from model_trainer.core.contracts.run import RunRecord
+from model_trainer.core.errors import ErrorCode
+from model_trainer.models.family import DetectorFamily
 from model_trainer.worker.account import close_evaluation
-from model_trainer.worker.baselines import find_baseline
-from model_trainer.worker.corpora import CORPUS_FIELD, scan
+from model_trainer.worker.follow_up import own_folder, parent_of
 from model_trainer.worker.job import Job, JobResult
 from model_trainer.worker.lease import HeldRun
-from model_trainer.worker.outcomes import faults_at
 from model_trainer.worker.parts import WorkerParts
-from model_trainer.worker.trained import TrainedModel, load_trained
-
-log = get_logger(__name__)
 
 
 def evaluate_model_job(parts: WorkerParts) -> Job:
@@ -42,116 +27,18 @@ class _EvaluateModel:
         )
 
     def _folder(self, record: RunRecord) -> Path:
-        folder = self._parts.artifacts.folder("models", _parent(record)) / "eval" / record.run_id
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        return own_folder(self._parts, record)
 
     def _work(self, held: HeldRun, record: RunRecord) -> JobResult:
-        spec = EvaluateSpec.model_validate_json(dump_json(record.spec))
-        held.enter_phase(Phase.STARTING, "Loading the model")
-        trained = load_trained(self._parts, _parent(record))
-        set_threads(trained.recipe.cpu_threads)
-        held.enter_phase(Phase.VALIDATING, "Reading the text")
-        baseline = find_baseline(self._parts, trained.record, asked=spec.compare_to_run_id)
-        with faults_at(CORPUS_FIELD if spec.split is None else "/split"):
-            split, corpus_sha256 = self._text(held, spec, trained)
-        held.enter_phase(Phase.EVALUATING, "Scoring every token")
-        device = _device_for(trained.recipe)
-        device.move_module(trained.model)
-        result = evaluate(
-            trained.model,
-            split,
-            subject=EvaluationSubject(
-                run_id=trained.record.run_id,
-                evaluation_id=record.run_id,
-                split=spec.split or "external",
-                corpus_sha256=corpus_sha256,
-            ),
-            recipe=trained.recipe,
-            device=device,
-            tokenizer=trained.tokenizer,
-            prompts=trained.spec.sample_prompts,
-            baseline=baseline.on_text(split.facts.text_sha256) if baseline is not None else None,
-            report=lambda share: held.report(share, "Scoring every token"),
-        )
-        write_result(result, self._folder(record))
-        return _job_result(held, result.evaluation)
+        folder = self._folder(record)
+        if isinstance(self._parts.registry.family(record.family), DetectorFamily):
+            from model_trainer.worker.detector.evaluation import evaluate_trained_detector
 
-    def _text(self, held: HeldRun, spec: EvaluateSpec, trained: TrainedModel) -> tuple[TokenSplit, str]:
-        path = spec.corpus_path or trained.spec.corpus_path
-        errors = spec.encoding_errors if spec.corpus_path is not None else trained.spec.encoding_errors
-        source, digest = scan(self._parts.corpora, path, held=held, encoding_errors=errors)
-        cache, threads = self._parts.artifacts.cache_folder(), trained.recipe.cpu_threads
-        if spec.split is None:
-            whole = pack_whole(
-                source,
-                digest,
-                tokenizer=trained.tokenizer,
-                cache=cache,
-                encoding_errors=errors,
-                threads=threads,
-                report=held.report,
-            )
-            return whole, digest.sha256
-        _refuse_other_text(trained, digest.sha256)
-        splits = pack(
-            source,
-            digest,
-            plan=trained.spec.split_plan(),
-            tokenizer=trained.tokenizer,
-            cache=cache,
-            block_size=trained.recipe.max_seq_len,
-            threads=threads,
-            report=held.report,
-        )
-        chosen = {"train": splits.train, "validation": splits.validation, "test": splits.test}[spec.split]
-        if chosen.facts.num_tokens == 0:
-            message = f"The model was trained without a {spec.split} split. Evaluate another split, or a corpus_path."
-            raise AppError(ErrorCode.DATA_EMPTY, message)
-        return chosen, digest.sha256
+            return evaluate_trained_detector(self._parts, held, record, folder=folder)
+        from model_trainer.worker.language_evaluation import evaluate_language_model
+
+        return evaluate_language_model(self._parts, held, record, folder=folder)
 
     def _ended(self, record: RunRecord) -> None:
-        evaluated = self._parts.other_run(_parent(record))
+        evaluated = self._parts.other_run(parent_of(record))
         close_evaluation(record, self._parts.artifacts, evaluated=evaluated)
-
-
-def _parent(record: RunRecord) -> str:
-    if record.parent_run_id is None:
-        raise AppError(ErrorCode.INTERNAL, "An evaluation record names no run.")
-    return record.parent_run_id
-
-
-def _device_for(recipe: Recipe) -> Device:
-    """The device of the training; the CPU, in fp32, on a worker without CUDA: the queue of short jobs may have none."""
-    return select_device("cuda" if recipe.device == "cuda" and probe_machine().has_cuda else "cpu")
-
-
-def _refuse_other_text(trained: TrainedModel, corpus_sha256: str) -> None:
-    """A split of a corpus that has changed is not the split the model was trained without."""
-    known = read_evaluation(trained.folder / "eval" / METRICS_FILE)
-    if known is not None and known.corpus_sha256 != corpus_sha256:
-        message = (
-            "The corpus has changed since the training. Evaluate it as a corpus_path instead of a split."
-        )
-        raise AppError(ErrorCode.DATA_CHANGED, message)
-
-
-def _job_result(held: HeldRun, evaluation: Evaluation) -> JobResult:
-    metrics = evaluation.metrics
-    shown = {"loss": metrics.loss, "perplexity": metrics.perplexity, "bits_per_byte": metrics.bits_per_byte}
-    held.emit(
-        JobEvaluated(
-            job_id=held.run_id,
-            user_id=held.user_id,
-            evaluation_id=evaluation.evaluation_id,
-            split=evaluation.split,
-            metrics=shown,
-            regression=evaluation.comparison.regression if evaluation.comparison is not None else None,
-        )
-    )
-    log.info("model_evaluated", loss=metrics.loss, bits_per_byte=metrics.bits_per_byte)
-    return JobResult(
-        message=f"Loss {metrics.loss:.4f}, {metrics.bits_per_byte:.4f} bits per byte on {evaluation.split}.",
-        metrics=shown,
-        result=as_json(evaluation),
-    )

@@ -72,7 +72,7 @@ class HeldRun:
             user_id: carried on every event.
             heartbeat_seconds: between two reports; a cancel flag is looked for more often.
             mirror: follows the stream on disk.
-            most_events: kept while the store is away.
+            most_events: rows and progress kept while the store is away.
             stall_seconds: a step loop may be silent for so long at least before it counts as hung.
             abandon: called, once, for a loop that hangs; the lease is not renewed any more then.
         """
@@ -154,10 +154,10 @@ class HeldRun:
             self._checkpoint = checkpoint
 
     def emit(self, event: Event) -> None:
-        """News for the run's stream, in order. When the store has been away for long, series rows give way first."""
+        """News for the run's stream, in order. When the store has been away for long, series rows and progress give way:
+        only they come without end."""
         with self._lock:
-            if len(self._events) < self._most_events or not isinstance(event, MetricsProgress):
-                self._events.append(event)
+            self._add(event)
 
     @property
     def is_cancelled(self) -> bool:
@@ -321,7 +321,6 @@ class HeldRun:
             self._tell_progress()
 
     def _tell_progress(self) -> None:
-        self._told_progress, self._told_at = self._progress, time.monotonic()
         event = JobProgress(
             job_id=self.run_id,
             user_id=self.user_id,
@@ -329,4 +328,14 @@ class HeldRun:
             message=self._message,
             progress=self._progress,
         )
-        self._events.append(event)
+        if self._add(event):  # else it is told when there is room
+            self._told_progress, self._told_at = self._progress, time.monotonic()
+
+    def _add(self, event: Event) -> bool:
+        """Whether there was room."""
+        has_room = len(self._events) < self._most_events or not isinstance(
+            event, MetricsProgress | JobProgress
+        )
+        if has_room:
+            self._events.append(event)
+        return has_room

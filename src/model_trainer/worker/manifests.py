@@ -18,18 +18,20 @@ from typing import Literal, Protocol, runtime_checkable
 from pydantic import JsonValue, ValidationError
 
 import model_trainer
+from model_trainer.core.artifact_files import MANIFEST
 from model_trainer.core.compute.machine import cpu_model, hostname, physical_memory_bytes, usable_cpus
 from model_trainer.core.contracts.base import Contract, as_json, type_json
 from model_trainer.core.contracts.manifest import ArtifactFile, HostFacts, Manifest, Revision
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.files import TEMPORARY_PREFIX, write_atomically
 
-MANIFEST_FILE = "manifest.json"
 _GROWING = frozenset({"logs.jsonl", "events.jsonl"})
 """Only ever appended to: what was sealed must still stand, more may follow."""
 LIBRARIES = (
     "model-trainer",
     "numpy",
+    "onnx",
+    "onnxruntime",
     "pyarrow",
     "pydantic",
     "redis",
@@ -59,7 +61,7 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
     jobs have added stay: an evaluation may end between the two seals of the run it evaluates.
     """
     with _locked(folder):
-        before = read_manifest(folder) if (folder / MANIFEST_FILE).exists() else None
+        before = read_manifest(folder) if (folder / MANIFEST).exists() else None
         sealed_now: dict[str, object] = {
             "files": tuple(_account_of(folder, name) for name in _file_names(folder)),
             "revisions": before.revisions if before is not None else (),
@@ -77,7 +79,7 @@ def seal_again(folder: Path, changes: Mapping[str, object]) -> Manifest:
     """
     with _locked(folder):
         before = read_manifest(folder)
-        written_ns = (folder / MANIFEST_FILE).stat().st_mtime_ns
+        written_ns = (folder / MANIFEST).stat().st_mtime_ns
         known = {file.path: file for file in before.files}
         files = tuple(
             known[name]
@@ -115,7 +117,7 @@ def append_revision(folder: Path, revision: Revision) -> Manifest:
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of an artifact folder; raises ARTIFACT_CORRUPT when it is missing or damaged."""
     try:
-        return Manifest.model_validate_json((folder / MANIFEST_FILE).read_bytes())
+        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except (OSError, ValidationError) as error:
         raise AppError(
             ErrorCode.ARTIFACT_CORRUPT,
@@ -230,7 +232,7 @@ def _is_untouched(path: Path, known: ArtifactFile, since_ns: int) -> bool:
 def _file_names(folder: Path) -> list[str]:
     """Relative names of all regular files, sorted, but for the manifest itself."""
     names = (path.relative_to(folder).as_posix() for path in _walk(folder))
-    return sorted(name for name in names if name != MANIFEST_FILE)
+    return sorted(name for name in names if name != MANIFEST)
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -265,7 +267,7 @@ def _sha256_of_start(path: Path, num_bytes: int) -> str:
 def _write(folder: Path, manifest: Manifest) -> None:
     """Sorted keys and a line end: the same facts are the same bytes."""
     text = type_json.dump_json(_sorted(as_json(manifest)), indent=2)
-    write_atomically(folder / MANIFEST_FILE, text + b"\n")
+    write_atomically(folder / MANIFEST, text + b"\n")
 
 
 def _sorted(value: JsonValue) -> JsonValue:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from model_trainer.core.artifact_files import CHECKPOINTS
 from model_trainer.core.checkpoints import name_of, read_manifest
 from model_trainer.core.contracts.events import (
     CheckpointRejected,
@@ -15,7 +16,6 @@ from model_trainer.core.contracts.training import Recipe
 from model_trainer.core.logging import get_logger
 from model_trainer.engine.protocols import StopReason
 from model_trainer.worker.lease import HeldRun
-from model_trainer.worker.parents import CHECKPOINTS
 from model_trainer.worker.series import RunSeries
 
 log = get_logger(__name__)

@@ -1,9 +1,12 @@
 """The earlier training that a training begins from: found, checked, its weights loaded."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from model_trainer.core.artifact_files import CHECKPOINTS
 from model_trainer.core.contracts.checkpoint import (
     SCHEMA_VERSION,
     BestState,
@@ -15,14 +18,13 @@ from model_trainer.core.contracts.training import InitFrom, Recipe, TrainSpec
 from model_trainer.engine.training.checkpoint import CheckpointFolder, Snapshot
 from model_trainer.engine.training.live_tensors import tensors_of
 from model_trainer.engine.training.same_run import recipe_digest
-from model_trainer.models.family import Family
 from model_trainer.models.inheritance import PARENT_FIELD, STEP_FIELD, check_parent
 from model_trainer.models.recipe_file import read_recipe
 from model_trainer.worker.manifests import read_manifest
 from model_trainer.worker.outcomes import faults_at
 from model_trainer.worker.parts import WorkerParts
 
-CHECKPOINTS = "checkpoints"
+Load = Callable[[Recipe, Path], nn.Module]
 
 
 def parent_recipe(parts: WorkerParts, spec: TrainSpec, *, tokenizer_sha256: str) -> Recipe | None:
@@ -44,10 +46,11 @@ def parent_recipe(parts: WorkerParts, spec: TrainSpec, *, tokenizer_sha256: str)
         return read_recipe(folder)
 
 
-def first_weights(parts: WorkerParts, spec: TrainSpec, *, family: Family) -> Snapshot | None:
+def first_weights(parts: WorkerParts, spec: TrainSpec, *, load: Load) -> Snapshot | None:
     """What training begins from; None when nothing was asked for. Whether it is of the same model, fit() checks.
 
-    Raises CHECKPOINT_INVALID, ARTIFACT_NOT_FOUND, ARTIFACT_CORRUPT, all naming their field.
+    `load` gives the network of a completed artifact. Raises CHECKPOINT_INVALID, ARTIFACT_NOT_FOUND, ARTIFACT_CORRUPT, all
+    naming their field.
     """
     asked = spec.init_from
     if asked is None:
@@ -55,7 +58,7 @@ def first_weights(parts: WorkerParts, spec: TrainSpec, *, family: Family) -> Sna
     with faults_at(PARENT_FIELD):
         folder = _folder(parts, asked)
         if asked.step is None:
-            snapshot = _completed(family, folder)
+            snapshot = _completed(load, folder)
         else:
             snapshot = _from_checkpoint(folder, asked, asked.step)
     return snapshot
@@ -73,10 +76,10 @@ def _from_checkpoint(folder: Path, asked: InitFrom, step: int) -> Snapshot:
     return Snapshot(state=snapshot.state, model=snapshot.model, training=training)
 
 
-def _completed(family: Family, folder: Path) -> Snapshot:
+def _completed(load: Load, folder: Path) -> Snapshot:
     """The weights a run ended with. They have no state: what else a run remembers is of its checkpoints."""
     recipe = read_recipe(folder)
-    model = family.backend().load(recipe, folder)
+    model = load(recipe, folder)
     state = TrainingState(
         schema_version=SCHEMA_VERSION,
         recipe_sha256=recipe_digest(recipe),

@@ -1,4 +1,4 @@
-"""Telling the store and the disk about a run, when either may be away for a moment."""
+"""Telling the store about a run, when it may be away for a moment."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,6 @@ from model_trainer.core.contracts.run import Lease, RunRecord
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.logging import get_logger
 from model_trainer.core.ports.runs import RunStore
-from model_trainer.core.ports.storage import ArtifactTree
 
 log = get_logger(__name__)
 
@@ -49,11 +48,3 @@ def accounted(runs: RunStore, run_id: str) -> None:
         runs.accounted(run_id)
     except AppError as error:
         log.warning("account_not_told", run_id=run_id, error_code=error.code.value)
-
-
-def keep(artifacts: ArtifactTree, record: RunRecord) -> None:
-    """Writes the record to disk, for a store that loses everything. It is no reason to fail when the disk refuses."""
-    try:
-        artifacts.keep_record(record)
-    except (AppError, OSError) as error:
-        log.warning("record_not_kept", run_id=record.run_id, detail=f"{type(error).__name__}: {error}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from model_trainer.core.contracts.run import Lease, RunKind, RunRecord, RunStatus
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.failpoints import Failpoint
+from model_trainer.core.kept_record import keep_record
 from model_trainer.core.logging import bind_context, get_logger, log_also_to
 from model_trainer.worker.claiming import claim_run
 from model_trainer.worker.endings import Failure, Stop, end, end_badly
@@ -15,7 +16,7 @@ from model_trainer.worker.lease import Cancelled, HandedOver, HeldRun, Paused
 from model_trainer.worker.leftovers import sweep
 from model_trainer.worker.outcomes import as_app_error
 from model_trainer.worker.parts import WorkerParts
-from model_trainer.worker.recording import accounted, keep, recorded
+from model_trainer.worker.recording import accounted, recorded
 from model_trainer.worker.stopping import StopSignal
 
 __all__ = ["Job", "JobResult", "supervise"]
@@ -52,7 +53,7 @@ def supervise(parts: WorkerParts, *, run_id: str, epoch: int, job: Job) -> None:
         record = recorded(lease, lambda: parts.runs.get(run_id))
         if record is None:
             return
-        keep(parts.artifacts, record)
+        keep_record(parts.artifacts, record)
         parts.reached(Failpoint.CLAIM_KEPT)
         with bind_context(request_id=record.request_id), _tokenizer_context(record):
             _claimed(parts, record=record, lease=lease, job=job, stop=stop)
@@ -158,6 +159,6 @@ def _work(parts: WorkerParts, held: HeldRun, record: RunRecord, job: Job) -> Job
 def _keep_ended(parts: WorkerParts, ended: RunRecord | None) -> None:
     if ended is None:
         return
-    keep(parts.artifacts, ended)
+    keep_record(parts.artifacts, ended)
     if ended.status.is_terminal:
         parts.reached(Failpoint.FINISH_KEPT)

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from model_trainer.core.contracts.base import dump_json
 from model_trainer.core.contracts.run import RunKind, RunRecord, RunStatus
-from model_trainer.core.contracts.training import Recipe, TrainSpec
+from model_trainer.core.contracts.training import LanguageModelSpec, Recipe, TrainSpec
 from model_trainer.core.errors import AppError, ErrorCode, FieldFault
 from model_trainer.core.ports.tokenizers import Tokenizer
 from model_trainer.engine.protocols import LanguageModel
+from model_trainer.models.family import LanguageFamily
 from model_trainer.models.recipe_file import read_recipe
 from model_trainer.worker.parts import WorkerParts
 
@@ -17,10 +18,10 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """A completed run, ready to use."""
+    """A completed training of a language model, ready to use."""
 
     record: RunRecord
-    spec: TrainSpec
+    spec: LanguageModelSpec
     recipe: Recipe
     tokenizer: Tokenizer
     model: LanguageModel
@@ -42,21 +43,31 @@ def load_tokenizer(parts: WorkerParts, tokenizer_id: str) -> tuple[str, Tokenize
 
 
 def load_trained(parts: WorkerParts, run_id: str) -> TrainedModel:
-    """A completed model with all that belongs to it; raises CONFLICT when it is not completed, ARTIFACT_CORRUPT when
-    its files do not fit."""
+    """A completed language model with all that belongs to it; raises CONFLICT when it is not completed or no language
+    model, ARTIFACT_CORRUPT when its files do not fit."""
+    record, spec = completed_training(parts, run_id)
+    family = parts.registry.family(spec.model_family)
+    if not isinstance(spec, LanguageModelSpec) or not isinstance(family, LanguageFamily):
+        raise AppError(
+            ErrorCode.CONFLICT, f"Run {run_id} trained a {family.name}, which is no language model."
+        )
+    folder = parts.artifacts.folder("models", run_id)
+    recipe = read_recipe(folder)
+    _, tokenizer = load_tokenizer(parts, spec.tokenizer_id)
+    model = family.backend().load(recipe, folder)
+    return TrainedModel(
+        record=record, spec=spec, recipe=recipe, tokenizer=tokenizer, model=model, folder=folder
+    )
+
+
+def completed_training(parts: WorkerParts, run_id: str) -> tuple[RunRecord, TrainSpec]:
+    """The record and the spec of a completed training of any kind; raises CONFLICT."""
     record = parts.other_run(run_id)
     if record.kind is not RunKind.TRAIN or record.status is not RunStatus.COMPLETED:
         raise AppError(
             ErrorCode.CONFLICT, "Only a completed training can be used. Wait for it, or choose another run."
         )
-    spec = parts.registry.parse_train_spec(dump_json(record.spec))
-    folder = parts.artifacts.folder("models", run_id)
-    recipe = read_recipe(folder)
-    _, tokenizer = load_tokenizer(parts, spec.tokenizer_id)
-    model = parts.registry.family(spec.model_family).backend().load(recipe, folder)
-    return TrainedModel(
-        record=record, spec=spec, recipe=recipe, tokenizer=tokenizer, model=model, folder=folder
-    )
+    return record, parts.registry.parse_train_spec(dump_json(record.spec))
 
 
 def _no_tokenizer(tokenizer_id: str) -> AppError:

@@ -14,7 +14,13 @@ from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.events import Event
 from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.contracts.run import Lease, Outcome, RunStatus, RunUpdate, Worker
-from model_trainer.core.contracts.training import CheckpointSpec, MemoryEstimate, Recipe, TrainSpec
+from model_trainer.core.contracts.training import (
+    CheckpointSpec,
+    LanguageModelSpec,
+    MemoryEstimate,
+    Recipe,
+    TrainSpec,
+)
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.failpoints import pass_by
 from model_trainer.engine.protocols import LanguageModelBackend
@@ -23,6 +29,7 @@ from model_trainer.infra.queue.memory import MemoryJobQueue
 from model_trainer.infra.storage.memory import MemoryArtifactTree, MemoryCorpusRoot, MemoryRunLocks
 from model_trainer.models.family import Family
 from model_trainer.orchestrators.evaluations import EvaluationOrchestrator
+from model_trainer.orchestrators.follow_ups import CalibrationOrchestrator, ExportOrchestrator
 from model_trainer.orchestrators.tokenizers import TokenizerOrchestrator
 from model_trainer.orchestrators.training import TrainingOrchestrator
 from model_trainer.registry import Registry
@@ -34,7 +41,7 @@ GIB = 1 << 30
 TEXT = "The quick brown fox jumps over the lazy dog.\n" * 400
 
 
-class ToySpec(TrainSpec):
+class ToySpec(LanguageModelSpec):
     """A family of one size."""
 
     model_family: Literal["toy"] = "toy"
@@ -161,6 +168,12 @@ class Service:
                 runs=self.runs, artifacts=self.artifacts, queue_name=rq.short_queue_name
             ),
             evaluations=EvaluationOrchestrator(
+                runs=self.runs, artifacts=self.artifacts, queue_name=rq.short_queue_name
+            ),
+            calibrations=CalibrationOrchestrator(
+                runs=self.runs, artifacts=self.artifacts, queue_name=rq.short_queue_name
+            ),
+            exports=ExportOrchestrator(
                 runs=self.runs, artifacts=self.artifacts, queue_name=rq.short_queue_name
             ),
         )

@@ -94,7 +94,7 @@ def test_a_store_that_is_away_is_no_wrong_field() -> None:
     spec = ToySpec(corpus_path="demo", tokenizer_id=new_ulid(), compare_to_run_id=new_ulid())
 
     for check in (
-        lambda: check_tokenizer(spec, ToyFamily(), service.container.tokenizers),
+        lambda: check_tokenizer(spec.tokenizer_id, ToyFamily(), service.container.tokenizers),
         lambda: check_comparison(spec.compare_to_run_id, service.runs),
     ):
         with pytest.raises(AppError) as error:

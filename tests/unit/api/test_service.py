@@ -12,6 +12,7 @@ from model_trainer.api.schemas.run import RunView
 from model_trainer.api.schemas.tokenizer import TokenizerView
 from model_trainer.core.contracts.base import Contract, parse_json_object
 from model_trainer.core.contracts.evaluation import Evaluation, LanguageMetrics, TokenisationStats
+from model_trainer.core.contracts.prediction import Predictions
 from model_trainer.core.contracts.run import Worker
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.infra.persistence.memory import MemoryRunStore
@@ -212,7 +213,7 @@ def test_every_operation_has_an_id_of_its_own_and_its_problems(client: TestClien
     operations = [operation for path in document["paths"].values() for operation in path.values()]
     ids = [operation["operationId"] for operation in operations]
 
-    assert len(set(ids)) == len(ids) == 22
+    assert len(set(ids)) == len(ids) == 26
     for operation in operations:
         assert "application/problem+json" in operation["responses"]["422"]["content"], operation[
             "operationId"
@@ -233,7 +234,7 @@ def test_every_reference_of_the_description_leads_somewhere(client: TestClient) 
     assert set(references) <= targets
 
 
-@pytest.mark.parametrize("view", [RunView, TokenizerView, ProblemDocument])
+@pytest.mark.parametrize("view", [RunView, TokenizerView, Predictions, ProblemDocument])
 def test_a_main_answer_has_an_example_that_is_one(client: TestClient, view: type[Contract]) -> None:
     name = view.__name__
     document = client.get("/openapi.json").json()

@@ -144,6 +144,30 @@ def test_a_running_training_is_asked_to_pause_and_says_so(client: TestClient, se
     assert client.post(f"/runs/{run_id}/resume", json={}).json()["pause_requested"] is False
 
 
+def test_a_resume_sent_again_after_its_answer_was_lost_is_answered_alike(
+    client: TestClient, service: Service
+) -> None:
+    run_id, headers = paused(client, service), {"Idempotency-Key": "intent"}
+    first = client.post(f"/runs/{run_id}/resume", headers=headers)
+    again = client.post(f"/runs/{run_id}/resume", headers=headers)
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json() == again.json()
+    assert first.headers["location"] == again.headers["location"] == f"/runs/{run_id}"
+    assert ("idempotent-replayed" in first.headers, again.headers["idempotent-replayed"]) == (False, "true")
+    assert client.post(f"/runs/{run_id}/resume", headers={"Idempotency-Key": "another"}).status_code == 409
+
+
+def test_a_key_stands_for_one_run_and_one_body(client: TestClient, service: Service) -> None:
+    run_id, other = paused(client, service), paused(client, service)
+    for headers, spec in (({"Idempotency-Key": "bare"}, None), ({"Idempotency-Key": "full"}, True)):
+        sent: JsonObject | None = None if spec is None else {"spec": service.runs.get(run_id).spec}
+        assert client.post(f"/runs/{run_id}/resume", headers=headers, json=sent).status_code == 202
+        for path, body in ((other, sent), (run_id, {"step": 20})):
+            refused = client.post(f"/runs/{path}/resume", headers=headers, json=body)
+            assert (refused.status_code, refused.json()["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
+        client.post(f"/runs/{run_id}/pause")
+
+
 def test_only_trainings_pause_and_resume(client: TestClient, service: Service) -> None:
     tokenizer_id = client.post("/tokenizers/train", json={"method": "bpe", "corpus_path": "demo"}).json()[
         "tokenizer_id"

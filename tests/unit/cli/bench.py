@@ -85,6 +85,9 @@ class FakeDoors:
             raise self.rebuild_fault
         return self.rebuilt
 
+    def log_quietly(self, settings: Settings) -> None:
+        self.log.append("quiet")
+
     def openapi(self) -> str:
         return self.document
 

@@ -32,6 +32,13 @@ def test_a_run_is_paused_and_resumed_where_somebody_chose() -> None:
     assert json.loads(api.requests[-1].content)["step"] == 0
 
 
+def test_a_resume_can_be_repeated_under_a_key_of_the_callers() -> None:
+    api = FakeApi().on("POST", f"{RUN}/resume", run_view(status="queued"))
+    with api.client() as client:
+        client.resume(RUN_ID, idempotency_key="mine")
+    assert api.requests[-1].headers["idempotency-key"] == "mine"
+
+
 def test_checkpoints_are_read() -> None:
     api = FakeApi().on("GET", f"{RUN}/checkpoints", {"run_id": RUN_ID, "data": [CHECKPOINT]})
     with api.client() as client:

@@ -198,7 +198,7 @@ def test_each_resource_has_its_path() -> None:
         assert client.tokenizer(TOKENIZER_ID).vocab_size == 300
         assert client.cancel(RUN_ID).status == "cancelling"
         assert client.evaluate(RUN_ID, {"split": "test"}).kind == "evaluate"
-        assert client.evaluations(RUN_ID).data[0].metrics.bits_per_byte == 0.5
+        assert client.evaluations(RUN_ID).of_language_model[0].metrics.bits_per_byte == 0.5
         assert client.metrics(RUN_ID).data[0].metrics == {"loss": 3.0}
         assert client.logs(RUN_ID, tail=5).data == ({"event": "run_started"},)
         assert client.families().families[0].name == "gpt2"

@@ -9,7 +9,7 @@ from model_trainer.core.contracts.evaluation import EvaluateSpec
 from model_trainer.core.contracts.ids import TokenizerId, new_ulid
 from model_trainer.core.contracts.run import IdempotencyKey, RunKind, RunQuery, RunRecord, RunStatus
 from model_trainer.core.contracts.tokenizer import TokenizerSpec
-from model_trainer.core.contracts.training import TrainSpec
+from model_trainer.core.contracts.training import LanguageModelSpec
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.failpoints import Failpoint
 from model_trainer.infra.persistence.memory import MemoryRunStore
@@ -21,7 +21,7 @@ from model_trainer.orchestrators.tokenizers import TokenizerOrchestrator
 from model_trainer.orchestrators.training import TrainingOrchestrator
 
 TOKENIZER = TokenizerSpec(method="bpe", corpus_path="demo", user_id="u", metadata={"a": "b"})
-TRAINING = TrainSpec(
+TRAINING = LanguageModelSpec(
     model_family="toy", corpus_path="demo", tokenizer_id=new_ulid(), user_id="u", metadata={"a": "b"}
 )
 
@@ -171,7 +171,8 @@ def test_every_order_leaves_its_record_on_disk_and_a_disk_that_refuses_fails_non
             (training.resume, RunStatus.QUEUED),
             (training.cancel, RunStatus.CANCELLED),
         ):
-            assert order(run_id).status is status
+            order(run_id)
+            assert runs.get(run_id).status is status
             on_disk = [one.record.status for one in artifacts.kept_records() if one.record is not None]
             assert on_disk == ([status] if kept else [])
 

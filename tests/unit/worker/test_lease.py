@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from model_trainer.core.contracts.events import Event, JobResumed, MetricsProgress
+from model_trainer.core.contracts.events import Event, JobProgress, JobResumed, MetricsProgress
 from model_trainer.core.contracts.run import (
     Flags,
     HandBack,
@@ -144,6 +144,30 @@ def test_when_the_buffer_is_full_rows_give_way_and_news_of_the_run_does_not(
         "trainer.metrics.progress.v1",
         "trainer.job.resumed.v1",
     ]
+
+
+def test_progress_gives_way_in_a_long_outage_and_is_told_when_there_is_room(
+    bench: Bench, tmp_path: Path
+) -> None:
+    with _held(bench, tmp_path, heartbeat_seconds=0.0, most_events=2) as held:
+        _after_a_heartbeat(bench, held)
+        bench.store.away = True
+        for percent in range(1, 20):
+            held.advance(Progress(step=percent, total_steps=100, fraction=percent / 100))
+            _after_two_refusals(bench)
+        bench.store.away = False
+        wait_until(lambda: _progress_told(bench, held.run_id)[-1:] == [0.19])
+    assert _progress_told(bench, held.run_id) == [0.0, 0.01, 0.02, 0.19]
+
+
+def _after_two_refusals(bench: Bench) -> None:
+    before = bench.store.refused
+    wait_until(lambda: bench.store.refused >= before + 2)
+
+
+def _progress_told(bench: Bench, run_id: str) -> list[float]:
+    rows = bench.store.events_after(run_id, after=0, limit=100)
+    return [row.event.progress.fraction for row in rows if isinstance(row.event, JobProgress)]
 
 
 def test_the_heartbeat_tells_how_long_the_work_has_been_silent(bench: Bench, tmp_path: Path) -> None:

@@ -17,8 +17,10 @@ from model_trainer.api.schemas.evaluation import EvaluationsQuery, EvaluationsVi
 from model_trainer.api.schemas.run import RunView, view_run
 from model_trainer.api.validators.evaluation import check_evaluation
 from model_trainer.container import Container
+from model_trainer.core.contracts.detector import EvaluateDetectorSpec
 from model_trainer.core.contracts.evaluation import EvaluateSpec
 from model_trainer.core.contracts.run import IdempotencyKey, Submission
+from model_trainer.orchestrators.detectors import is_detector
 
 
 class EvaluationRoutes:
@@ -58,11 +60,11 @@ class EvaluationRoutes:
         )
 
     async def evaluate(self, request: Request, run_id: RunIdPath) -> Response:
-        """On one of the run's own splits, or on text under the data root. The evaluation is a run of its own."""
+        """On one of the run's own splits, or on text (for a detector: labelled texts) under the data root. The evaluation is a
+        run of its own."""
         body = await read_json_body(request)
-        spec = parse_body(body, EvaluateSpec)
         key = idempotency_of(request, body, operation=f"evaluate_run {run_id}")
-        start = partial(self._start, spec, run_id)
+        start = partial(self._start, body, run_id)
         submission = await run_in_threadpool(once, self._container.runs, key, start)
         return accepted(submission, view_run(submission.record), location=f"/runs/{submission.record.run_id}")
 
@@ -73,9 +75,10 @@ class EvaluationRoutes:
         page = self._container.evaluations.list_evaluations(
             parent_run_id=run_id, after=wanted.after, limit=wanted.limit
         )
-        found = list(map(evaluation_of, page.records))
+        artifacts = self._container.artifacts
+        found = [evaluation_of(artifacts, job, model=training) for job in page.records]
         if wanted.after is None:
-            found.insert(0, evaluation_after_training(self._container.artifacts, training.run_id))
+            found.insert(0, evaluation_after_training(artifacts, training))
         return EvaluationsView(
             run_id=run_id,
             data=tuple(evaluation for evaluation in found if evaluation is not None),
@@ -83,9 +86,12 @@ class EvaluationRoutes:
             has_more=page.has_more,
         )
 
-    def _start(self, spec: EvaluateSpec, run_id: str, idempotency: IdempotencyKey | None) -> Submission:
+    def _start(self, body: bytes, run_id: str, idempotency: IdempotencyKey | None) -> Submission:
         container = self._container
         parent = container.training.find_training(run_id)
+        spec: EvaluateSpec | EvaluateDetectorSpec = (
+            parse_body(body, EvaluateDetectorSpec) if is_detector(parent) else parse_body(body, EvaluateSpec)
+        )
         workers = container.workers_of(container.settings.rq.short_queue_name)
         check_evaluation(spec, parent, corpora=container.corpora, runs=container.runs, workers=workers)
         return container.evaluations.start(

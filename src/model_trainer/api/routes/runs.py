@@ -14,13 +14,7 @@ from model_trainer.api.routes.accepted import ACCEPTED, accepted, once
 from model_trainer.api.routes.endpoints import IDEMPOTENCY_KEY, RunIdPath, add
 from model_trainer.api.schemas.page import Page, RunListQuery
 from model_trainer.api.schemas.run import RunView, view_run, view_runs
-from model_trainer.api.validators.corpus import check_corpus, check_size
-from model_trainer.api.validators.training import (
-    check_capacity,
-    check_comparison,
-    check_origin,
-    check_tokenizer,
-)
+from model_trainer.api.validators.order import check_order
 from model_trainer.container import Container
 from model_trainer.core.contracts.run import IdempotencyKey, RunQuery, Submission
 from model_trainer.core.contracts.training import TrainSpec
@@ -99,15 +93,5 @@ class RunRoutes:
         return view_run(self._container.training.find(run_id))
 
     def _start(self, spec: TrainSpec, idempotency: IdempotencyKey | None) -> Submission:
-        container = self._container
-        family = container.registry.family(spec.model_family)
-        workers = container.workers_of(container.settings.rq.queue_name)
-        source = check_corpus(
-            container.corpora, spec.corpus_path, encoding_errors=spec.encoding_errors, workers=workers
-        )
-        vocab_size = check_tokenizer(spec, family, container.tokenizers)
-        check_comparison(spec.compare_to_run_id, container.runs)
-        origin = check_origin(spec, container.training, container.artifacts)
-        recipe = check_capacity(spec, family, vocab_size=vocab_size, workers=workers, origin=origin)
-        check_size(source, spec.split_plan(), window=recipe.max_seq_len)
-        return container.training.start(spec, request_id=current_request_id(), idempotency=idempotency)
+        check_order(spec, self._container)
+        return self._container.training.start(spec, request_id=current_request_id(), idempotency=idempotency)

@@ -1,18 +1,21 @@
 """/runs/{run_id}/cancel, /pause, /resume and /checkpoints: steering a run that is there."""
 
 import json
+from functools import partial
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
+from starlette.responses import Response
 
-from model_trainer.api.openapi import resume_body
-from model_trainer.api.requests import parse_body, read_empty_body, read_optional_json_body
-from model_trainer.api.routes.endpoints import RunIdPath, add
+from model_trainer.api.openapi import order_body
+from model_trainer.api.requests import idempotency_of, parse_body, read_empty_body, read_optional_json_body
+from model_trainer.api.routes.accepted import ACCEPTED, accepted, once
+from model_trainer.api.routes.endpoints import IDEMPOTENCY_KEY, RunIdPath, add
 from model_trainer.api.schemas.checkpoint import CheckpointsView, ResumeBody, view_checkpoints
 from model_trainer.api.schemas.run import RunView, view_run
 from model_trainer.container import Container
-from model_trainer.core.contracts.run import RunRecord
+from model_trainer.core.contracts.run import IdempotencyKey, Submission
 from model_trainer.core.errors import AppError, FieldFault
 
 
@@ -58,7 +61,9 @@ class SteeringRoutes:
             tag="runs",
             view=RunView,
             status=202,
-            body=resume_body(),
+            headers=[IDEMPOTENCY_KEY],
+            body=order_body(ResumeBody, required=False),
+            answers=ACCEPTED,
             problems=[404, 409, 413],
         )
         add(
@@ -85,21 +90,24 @@ class SteeringRoutes:
         await read_empty_body(request)
         return view_run(await run_in_threadpool(self._container.training.pause, run_id))
 
-    async def resume(self, request: Request, run_id: RunIdPath) -> RunView:
+    async def resume(self, request: Request, run_id: RunIdPath) -> Response:
         """For a training that is paused, failed or cancelled. It goes on from its newest good checkpoint, or from that
         of `step`, and forgets those after it. A `spec` is compared with the one it was ordered with."""
         body = await read_optional_json_body(request)
         wanted = ResumeBody() if body is None else parse_body(body, ResumeBody)
-        return view_run(await run_in_threadpool(self._resume, run_id, wanted))
+        key = idempotency_of(request, body or b"", operation=f"resume_run {run_id}")
+        resume = partial(self._resume, run_id, wanted)
+        submission = await run_in_threadpool(once, self._container.runs, key, resume)
+        return accepted(submission, view_run(submission.record), location=f"/runs/{run_id}")
 
     def checkpoints(self, run_id: RunIdPath) -> CheckpointsView:
         """While it runs, too. One with a `problem` is passed over."""
         return view_checkpoints(run_id, self._container.training.checkpoints(run_id))
 
-    def _resume(self, run_id: str, wanted: ResumeBody) -> RunRecord:
+    def _resume(self, run_id: str, wanted: ResumeBody, idempotency: IdempotencyKey | None) -> Submission:
         training = self._container.training
         if wanted.spec is None:
-            return training.resume(run_id, step=wanted.step)
+            return training.resume(run_id, step=wanted.step, idempotency=idempotency)
         try:
             # Not by pydantic, which writes NaN as null.
             spec = self._container.registry.parse_train_spec(json.dumps(wanted.spec))
@@ -108,4 +116,4 @@ class SteeringRoutes:
             at = ", ".join(fault.pointer for fault in faults)
             message = f"The spec sent along does not fit: see {at}." if faults else error.message
             raise AppError(error.code, message, facts=error.facts, faults=faults) from error
-        return training.resume(run_id, step=wanted.step, spec=spec)
+        return training.resume(run_id, step=wanted.step, spec=spec, idempotency=idempotency)

@@ -6,9 +6,9 @@ from typing import Annotated
 from pydantic import Field
 
 from model_trainer.api.schemas.run import at_or_none
+from model_trainer.core.artifact_files import CHECKPOINTS
 from model_trainer.core.checkpoints import CheckpointFacts
 from model_trainer.core.contracts.base import Contract, JsonObject
-from model_trainer.orchestrators.training import CHECKPOINTS_FOLDER
 
 
 class ResumeBody(Contract):
@@ -56,7 +56,7 @@ def view_checkpoints(run_id: str, found: tuple[CheckpointFacts, ...]) -> Checkpo
         data=tuple(
             CheckpointView(
                 step=one.step,
-                path=f"{CHECKPOINTS_FOLDER}/{one.path}",
+                path=f"{CHECKPOINTS}/{one.path}",
                 saved_at=at_or_none(one.saved_at_ms or None),
                 num_bytes=one.num_bytes,
                 metrics=one.metrics,

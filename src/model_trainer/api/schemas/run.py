@@ -20,10 +20,11 @@ from model_trainer.core.contracts.run import (
     RunStatus,
 )
 from model_trainer.core.errors import FailureClass, Reason
+from model_trainer.orchestrators.detectors import is_detector
 
 
 class RunView(Contract):
-    """One run: a training, a tokenizer in the making, an evaluation."""
+    """One run: a training, a tokenizer in the making, or a job on a trained model."""
 
     run_id: str
     kind: RunKind
@@ -138,17 +139,31 @@ def run_links(record: RunRecord) -> dict[str, str]:
                 "checkpoints": f"{here}/checkpoints",
                 "metrics": f"{here}/metrics",
                 "eval": f"{here}/eval",
+                **_of_a_detector(record),
                 "artifact": artifact,
             }
         case RunKind.TOKENIZER:
             tokenizer = f"/tokenizers/{record.run_id}"
             return {**links, "tokenizer": tokenizer, "artifact": f"/artifacts/tokenizers/{record.run_id}"}
-        case RunKind.EVALUATE:
+        case RunKind.EVALUATE | RunKind.CALIBRATE | RunKind.EXPORT:
             parent = f"/runs/{record.parent_run_id}"
             artifact = f"/artifacts/models/{record.parent_run_id}"
             return {**links, "parent": parent, "eval": f"{parent}/eval", "artifact": artifact}
         case _:
             assert_never(record.kind)
+
+
+def _of_a_detector(record: RunRecord) -> dict[str, str]:
+    """What a trained detector can be asked for."""
+    if not is_detector(record) or record.status is not RunStatus.COMPLETED:
+        return {}
+    here = f"/runs/{record.run_id}"
+    return {
+        "predict": f"{here}/predict",
+        "model_card": f"{here}/model-card",
+        "calibrate": f"{here}/calibrate",
+        "export": f"{here}/export",
+    }
 
 
 def _steering(record: RunRecord) -> dict[str, str]:

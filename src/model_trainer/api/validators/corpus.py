@@ -31,15 +31,20 @@ def check_corpus(
     try:
         source = corpora.locate(corpus_path)
         peek_corpus(source, encoding_errors=encoding_errors)
-        if workers and is_compressed(source) and not any(PARQUET_EXTRA in one.extras for one in workers):
-            raise AppError(
-                ErrorCode.DATA_FORMAT_UNSUPPORTED,
-                "This corpus has Parquet files, which no worker can read: "
-                'pip install "model-trainer[parquet]" where the workers run, or write the text as .jsonl.',
-            )
+        check_readable(source, workers=workers)
     except AppError as error:
         raise _at_field(error, "/corpus_path") from error
     return source
+
+
+def check_readable(source: CorpusSource, *, workers: tuple[Worker, ...]) -> None:
+    """Raises DATA_FORMAT_UNSUPPORTED for Parquet files when workers are alive and none can read them."""
+    if workers and is_compressed(source) and not any(PARQUET_EXTRA in one.extras for one in workers):
+        raise AppError(
+            ErrorCode.DATA_FORMAT_UNSUPPORTED,
+            "This corpus has Parquet files, which no worker can read: "
+            'pip install "model-trainer[parquet]" where the workers run, or write the text as .jsonl.',
+        )
 
 
 def is_compressed(source: CorpusSource) -> bool:

@@ -1,7 +1,9 @@
 """Can this evaluation be done?"""
 
 from model_trainer.api.validators.corpus import check_corpus
+from model_trainer.api.validators.detector import check_labelled
 from model_trainer.api.validators.training import check_comparison
+from model_trainer.core.contracts.detector import EvaluateDetectorSpec
 from model_trainer.core.contracts.evaluation import EvaluateSpec
 from model_trainer.core.contracts.run import RunRecord, Worker
 from model_trainer.core.errors import AppError, ErrorCode, FieldFault
@@ -10,7 +12,7 @@ from model_trainer.core.ports.storage import CorpusRoot
 
 
 def check_evaluation(
-    spec: EvaluateSpec,
+    spec: EvaluateSpec | EvaluateDetectorSpec,
     parent: RunRecord,
     *,
     corpora: CorpusRoot,
@@ -18,10 +20,18 @@ def check_evaluation(
     workers: tuple[Worker, ...],
 ) -> None:
     """Raises what is wrong with the text, the split or the run to compare with."""
-    if spec.corpus_path is not None:
-        check_corpus(corpora, spec.corpus_path, encoding_errors=spec.encoding_errors, workers=workers)
+    match spec:
+        case EvaluateSpec(corpus_path=str(path)):
+            check_corpus(corpora, path, encoding_errors=spec.encoding_errors, workers=workers)
+        case EvaluateDetectorSpec():
+            check_labelled(corpora, spec.data_paths, columns=spec.columns, workers=workers)
+        case _:  # a split of the run's own corpus, which the training has read
+            pass
     if spec.split == "test" and not parent.spec.get("test_fraction"):
-        message = f"Run {parent.run_id} kept no test split (test_fraction 0); evaluate validation, or a corpus_path."
+        other = "a corpus_path" if isinstance(spec, EvaluateSpec) else "data_paths"
+        message = (
+            f"Run {parent.run_id} kept no test split (test_fraction 0); evaluate validation, or {other}."
+        )
         fault = FieldFault(pointer="/split", message=message)
         raise AppError(ErrorCode.CONFIG_INVALID, message, faults=[fault])
     check_comparison(spec.compare_to_run_id, runs)

@@ -2,6 +2,7 @@
 
 from model_trainer.api.schemas.tokenizer import trained_vocab_size
 from model_trainer.core.compute.machine import Machine
+from model_trainer.core.contracts.detector import DetectorSpec
 from model_trainer.core.contracts.ids import TokenizerId
 from model_trainer.core.contracts.run import RunKind, RunRecord, RunStatus, Worker
 from model_trainer.core.contracts.training import Recipe, TrainSpec
@@ -19,10 +20,10 @@ ANY_MACHINE = Machine(cpu_count=1 << 10, memory_bytes=0, native_bf16=True, cuda_
 """Lacks nothing: what is refused for it is wrong on every machine."""
 
 
-def check_tokenizer(spec: TrainSpec, family: Family, tokenizers: TokenizerOrchestrator) -> int:
+def check_tokenizer(tokenizer_id: str, family: Family, tokenizers: TokenizerOrchestrator) -> int:
     """The vocabulary of the tokenizer that was asked for; raises TOKENIZER_NOT_FOUND, CONFLICT while it is in the
     making, TOKENIZER_MISMATCH."""
-    record = _found(spec, tokenizers)
+    record = _found(tokenizer_id, tokenizers)
     vocab_size = trained_vocab_size(record)
     if record.status is not RunStatus.COMPLETED or vocab_size is None:
         message = f"Tokenizer {record.run_id} is {record.status.value}; wait until it is completed, or name another."
@@ -88,12 +89,14 @@ def check_capacity(
     refused.
     """
     complete = spec if origin is None else inherit_sizes(spec, origin)
+    # Which sizes an encoder of the hub has, the worker finds out.
+    compared = None if isinstance(spec, DetectorSpec) and not spec.from_scratch else origin
     refusals: list[AppError] = []
     for machine in [_machine_of(worker) for worker in workers] or [ANY_MACHINE]:
         try:
             recipe = family.resolve(complete, machine, vocab_size=vocab_size)
-            if origin is not None:
-                check_inherited(spec, recipe, origin)
+            if compared is not None:
+                check_inherited(spec, recipe, compared)
             check_memory(family.estimate(recipe), recipe, machine)
         except AppError as error:
             refusals.append(error)
@@ -102,9 +105,9 @@ def check_capacity(
     raise _most_telling(refusals)
 
 
-def _found(spec: TrainSpec, tokenizers: TokenizerOrchestrator) -> RunRecord:
+def _found(tokenizer_id: str, tokenizers: TokenizerOrchestrator) -> RunRecord:
     try:
-        return tokenizers.find(TokenizerId(spec.tokenizer_id))
+        return tokenizers.find(TokenizerId(tokenizer_id))
     except AppError as error:
         if error.code is not ErrorCode.TOKENIZER_NOT_FOUND:
             raise

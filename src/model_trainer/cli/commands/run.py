@@ -1,4 +1,4 @@
-"""`model-trainer run ...`: trainings and their evaluations."""
+"""`model-trainer run ...`: trainings, and what is done with trained models."""
 
 from typing import Annotated
 
@@ -21,12 +21,18 @@ from model_trainer.cli.registration import (
 )
 from model_trainer.cli.session import session_of
 
+Decision = Annotated[
+    str | None,
+    typer.Option(
+        "--decision", metavar="NAME", help="The threshold: half, max_f1, youden, fpr_1, fpr_5 or precision."
+    ),
+]
 FamilyFilter = Annotated[str | None, typer.Option("--family", help="Only this model family.")]
 
 
 def group() -> typer.Typer:
     """The group."""
-    app = new_group("Train models, watch them, evaluate them.")
+    app = new_group("Train models, watch them, evaluate them, use them.")
     runs: Group = app
     runs.command("train")(train)
     runs.command("list")(list_runs)
@@ -39,13 +45,17 @@ def group() -> typer.Typer:
     runs.command("checkpoints")(checkpoints)
     runs.command("evaluate")(evaluate)
     runs.command("evaluations")(evaluations)
+    runs.command("calibrate")(calibrate)
+    runs.command("export")(export)
+    runs.command("model-card")(model_card)
+    runs.command("predict")(predict)
     return app
 
 
 def train(
     ctx: typer.Context,
     file: SpecFile = None,
-    family: Annotated[str | None, typer.Option("--family", help="gpt2, char_lstm, ...")] = None,
+    family: Annotated[str | None, typer.Option("--family", help="gpt2, text_detector, ...")] = None,
     corpus: CorpusPath = None,
     tokenizer: Annotated[
         str | None, typer.Option("--tokenizer", metavar="ID", help="A completed tokenizer.")
@@ -191,21 +201,28 @@ def evaluate(
     run_id: RunIdArgument,
     split: Annotated[str | None, typer.Option("--split", help="validation, test or train.")] = None,
     corpus: CorpusPath = None,
+    data_path: Annotated[
+        list[str] | None,
+        typer.Option("--data-path", metavar="PATH", help="For a detector: labelled texts. Repeatable."),
+    ] = None,
     compare_to: Annotated[
         str | None, typer.Option("--compare-to", metavar="RUN_ID", help="Flag a regression.")
     ] = None,
+    set_fields: SetFields = None,
     watch: WatchFlag = False,
 ) -> None:
-    """Evaluate a trained model on one of its splits, or on text it never saw (--corpus)."""
+    """Evaluate a trained model on one of its splits, or on text it never saw (--corpus, --data-path)."""
     from model_trainer.cli.ordering import order_evaluation
     from model_trainer.cli.spec_file import build_spec
 
     options = {
-        "split": split or (None if corpus else "validation"),
+        "split": split or (None if corpus or data_path else "validation"),
         "corpus_path": corpus,
         "compare_to_run_id": compare_to,
     }
-    spec = build_spec(None, options=options, labels=(), settings=())
+    spec = build_spec(None, options=options, labels=(), settings=set_fields or ())
+    if data_path:
+        spec["data_paths"] = [*data_path]
     order_evaluation(session_of(ctx), run_id, spec, watch=watch)
 
 
@@ -214,3 +231,70 @@ def evaluations(ctx: typer.Context, run_id: RunIdArgument) -> None:
     from model_trainer.cli.reading import show_evaluations
 
     show_evaluations(session_of(ctx), run_id)
+
+
+def calibrate(
+    ctx: typer.Context,
+    run_id: RunIdArgument,
+    decision: Decision = None,
+    target_precision: Annotated[
+        float | None, typer.Option("--target-precision", help="Of the threshold called precision.")
+    ] = None,
+    fit_bias: Annotated[
+        bool, typer.Option("--fit-bias", help="A bias beside the temperature (Platt scaling).")
+    ] = False,
+    set_fields: SetFields = None,
+    watch: WatchFlag = False,
+) -> None:
+    """Fit a detector's probabilities and thresholds anew, on its validation split."""
+    from model_trainer.cli.ordering import order_calibration
+    from model_trainer.cli.spec_file import build_spec
+
+    options = {
+        "decision": decision,
+        "target_precision": target_precision,
+        "fit_bias": fit_bias or None,
+    }
+    spec = build_spec(None, options=options, labels=(), settings=set_fields or ())
+    order_calibration(session_of(ctx), run_id, spec, watch=watch)
+
+
+def export(
+    ctx: typer.Context,
+    run_id: RunIdArgument,
+    quantize: Annotated[
+        bool,
+        typer.Option("--quantize", help="Offer int8 weights; they are taken when the gate lets them pass."),
+    ] = False,
+    set_fields: SetFields = None,
+    watch: WatchFlag = False,
+) -> None:
+    """Write a detector's ONNX file and runtime bundle anew."""
+    from model_trainer.cli.ordering import order_export
+    from model_trainer.cli.spec_file import build_spec
+
+    spec = build_spec(None, options={"quantize": quantize or None}, labels=(), settings=set_fields or ())
+    order_export(session_of(ctx), run_id, spec, watch=watch)
+
+
+def model_card(ctx: typer.Context, run_id: RunIdArgument) -> None:
+    """Show what a detector is: data, metrics with intervals, calibration, limits."""
+    from model_trainer.cli.reading import show_model_card
+
+    show_model_card(session_of(ctx), run_id)
+
+
+def predict(
+    ctx: typer.Context,
+    run_id: RunIdArgument,
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE]...", help="Each is one text, in UTF-8; - reads standard input."),
+    ] = None,
+    text: Annotated[list[str] | None, typer.Option("--text", help="A text as it is. Repeatable.")] = None,
+    decision: Decision = None,
+) -> None:
+    """Judge texts with a trained detector. What it says is not evidence against a person."""
+    from model_trainer.cli.reading import show_predictions
+
+    show_predictions(session_of(ctx), run_id, texts=text or (), files=files or (), decision=decision)

@@ -71,14 +71,25 @@ def rebuild(
 
 def demo(
     ctx: typer.Context,
-    model: Annotated[Literal["gpt2", "char_lstm"], typer.Option("--model", help="What to train.")] = "gpt2",
+    model: Annotated[
+        Literal["gpt2", "char_lstm", "text_detector"],
+        typer.Option(
+            "--model", help="What to train; text_detector: a writer, then who tells it from people."
+        ),
+    ] = "gpt2",
     state: Annotated[str, typer.Option("--state", metavar="DIR", help="Where everything is kept.")] = ".demo",
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Optimizer steps; default: what fits two minutes.")
+        int | None,
+        typer.Option("--steps", min=1, help="Of the language model; default: what fits two minutes."),
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the services running until Ctrl-C.")] = False,
 ) -> None:
     """See the whole path once, on text this machine already has: corpus, tokenizer, training, evaluation."""
+    if model == "text_detector":
+        from model_trainer.cli.demo_detector import run_detector_demo
+
+        run_detector_demo(session_of(ctx), state=state, steps=steps, keep=keep)
+        return
     from model_trainer.cli.demo import leave, run_demo, stay
 
     run_demo(session_of(ctx), model=model, state=state, steps=steps, afterwards=stay if keep else leave)

@@ -65,6 +65,8 @@ def place(spec: TrainSpec, machine: Machine) -> Placement:
         raise refused(
             "pin_memory", "Page-locked memory serves copies to CUDA: leave pin_memory out on the CPU."
         )
+    if spec.tf32 and device == "cpu":
+        raise refused("tf32", "TF32 is a mode of CUDA's matrix units: leave tf32 out on the CPU.")
     on_cuda = device == "cuda"
     workers = min(MOST_LOADER_WORKERS, machine.cpu_count) if on_cuda else 0
     return Placement(
@@ -118,6 +120,7 @@ def make_recipe(
         eval_stride=max_seq_len if defaults.carries_state else max(1, max_seq_len // 2),
         device=placement.device,
         precision=placement.precision,
+        tf32=spec.tf32,
         cpu_threads=placement.cpu_threads,
         loader_workers=placement.loader_workers,
         pin_memory=placement.pin_memory,

@@ -33,12 +33,29 @@ class EvaluateModel(Contract):
     epoch: int
 
 
-Job = Annotated[TrainModel | TrainTokenizer | EvaluateModel, Field(discriminator="job")]
+class CalibrateModel(Contract):
+    """Calibrate a trained detector as the record's spec describes."""
 
-_jobs: TypeAdapter[TrainModel | TrainTokenizer | EvaluateModel] = TypeAdapter(Job)
+    job: Literal["calibrate_model"] = "calibrate_model"
+    run_id: UlidText
+    epoch: int
 
 
-def decode_job(payload: str) -> TrainModel | TrainTokenizer | EvaluateModel:
+class ExportModel(Contract):
+    """Export a trained detector as the record's spec describes."""
+
+    job: Literal["export_model"] = "export_model"
+    run_id: UlidText
+    epoch: int
+
+
+AnyJob = TrainModel | TrainTokenizer | EvaluateModel | CalibrateModel | ExportModel
+Job = Annotated[AnyJob, Field(discriminator="job")]
+
+_jobs: TypeAdapter[AnyJob] = TypeAdapter(Job)
+
+
+def decode_job(payload: str) -> AnyJob:
     """The order in a queue payload; raises CONFIG_INVALID for anything else."""
     try:
         return _jobs.validate_json(payload)

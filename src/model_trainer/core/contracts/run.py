@@ -15,6 +15,20 @@ class RunKind(StrEnum):
     TRAIN = "train"
     TOKENIZER = "tokenizer"
     EVALUATE = "evaluate"
+    CALIBRATE = "calibrate"
+    EXPORT = "export"
+
+    @property
+    def follow_up_folder(self) -> str | None:
+        """For a job on a trained model: where in the model's artifact it has a folder of its own, named by its run id."""
+        return FOLLOW_UP_FOLDERS.get(self)
+
+
+FOLLOW_UP_FOLDERS = {
+    RunKind.EVALUATE: "eval",
+    RunKind.CALIBRATE: "calibrations",
+    RunKind.EXPORT: "exports",
+}
 
 
 class RunStatus(StrEnum):
@@ -42,7 +56,9 @@ class Phase(StrEnum):
     VALIDATING = "validating"
     TOKENIZING = "tokenizing"
     TRAINING = "training"
+    CALIBRATING = "calibrating"
     EVALUATING = "evaluating"
+    EXPORTING = "exporting"
     FINALIZING = "finalizing"
     DONE = "done"
 

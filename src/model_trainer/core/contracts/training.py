@@ -70,12 +70,16 @@ class CheckpointSpec(Contract):
     """Also keep the best by the early-stopping metric (validation loss by default), and end with its weights."""
 
 
+MetricName = Literal["loss", "perplexity", "bits_per_byte", "accuracy", "roc_auc", "f1"]
+
+
 class EarlyStoppingSpec(Contract):
     """Stop when a validation metric no longer gets better."""
 
-    metric: Literal["loss", "perplexity", "bits_per_byte", "accuracy"] = "loss"
+    metric: MetricName = "loss"
+    """perplexity and bits_per_byte belong to language models, roc_auc and f1 to detectors."""
     mode: Literal["min", "max"] | None = None
-    """Left out: min, but max for accuracy."""
+    """Left out: min, but max for accuracy, roc_auc and f1."""
     patience: Annotated[int, Field(ge=1, le=10_000)] = 3
     """Evaluations without improvement before the run stops."""
     min_delta: Annotated[float, Field(ge=0)] = 0.0
@@ -85,7 +89,7 @@ class EarlyStoppingSpec(Contract):
 
     def resolved_mode(self) -> Literal["min", "max"]:
         """The direction that counts as better."""
-        return self.mode or ("max" if self.metric == "accuracy" else "min")
+        return self.mode or ("max" if self.metric in ("accuracy", "roc_auc", "f1") else "min")
 
 
 class InitFrom(Contract):
@@ -100,22 +104,14 @@ class InitFrom(Contract):
 
 
 class TrainSpec(Contract):
-    """What every family is asked for; a family narrows `model_family` and adds its sizes."""
+    """What every family is asked for; a family narrows `model_family` and adds its data and its sizes."""
 
     model_family: str
     """Which family of models to train."""
-    corpus_path: CorpusPath
-    """A file or folder of .txt, .md, .jsonl or .parquet under the data root."""
-    tokenizer_id: UlidText
-    """A completed tokenizer."""
-    split_by: SplitBy = "line"
-    """Where the corpus is cut into training, validation and test text."""
     holdout_fraction: Annotated[float, Field(gt=0, le=0.5)] = 0.1
-    """Share of the corpus that validates the model."""
+    """Share of the data that validates the model."""
     test_fraction: Annotated[float, Field(ge=0, le=0.4)] = 0.0
-    """Share that no training decision ever sees; evaluated on request."""
-    encoding_errors: EncodingErrors = "strict"
-    """`strict` refuses bytes that are not UTF-8; `replace` puts U+FFFD in and counts them."""
+    """Share that no training decision ever sees."""
     max_seq_len: Annotated[int, Field(ge=2, le=1_048_576)] | None = None
     """Tokens in one training window (and the context of a transformer)."""
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
@@ -138,14 +134,14 @@ class TrainSpec(Contract):
     device: DeviceChoice = "auto"
     precision: PrecisionChoice = "auto"
     """auto: fp16 with loss scaling on CUDA; on CPU bf16 where it is native, else fp32."""
+    tf32: bool = False
+    """Let CUDA multiply fp32 matrices in TF32: faster, with ten bits of mantissa."""
     cpu_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     loader_workers: Annotated[int, Field(ge=0, le=256)] | None = None
     """Threads that prepare batches ahead of the model."""
     pin_memory: bool | None = None
     """Page-locked batches for faster copies to CUDA."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
-    sample_prompts: Annotated[tuple[Annotated[str, Field(max_length=2000)], ...], Field(max_length=16)] = ()
-    """Prompts continued after training (eval/samples.jsonl); left out: the first words of the validation text."""
     init_from: InitFrom | None = None
     """Begin with the weights of an earlier training instead of random ones. Sizes left out are the parent's."""
     compare_to_run_id: UlidText | None = None
@@ -162,6 +158,41 @@ class TrainSpec(Contract):
         if self.holdout_fraction + self.test_fraction >= 0.9:
             raise ValueError("holdout_fraction and test_fraction leave too little to train on")
         return self
+
+    @property
+    def data_sources(self) -> tuple[str, ...]:
+        """What it learns from, as it was named: trainings of the same sources are compared with each other."""
+        raise NotImplementedError
+
+    @property
+    def known_tokenizer_id(self) -> str | None:
+        """The tokenizer it was ordered with; None when it brings one along or makes its own."""
+        raise NotImplementedError
+
+
+class LanguageModelSpec(TrainSpec):
+    """What every family of language models is asked for."""
+
+    corpus_path: CorpusPath
+    """A file or folder of .txt, .md, .jsonl or .parquet under the data root."""
+    tokenizer_id: UlidText
+    """A completed tokenizer."""
+    split_by: SplitBy = "line"
+    """Where the corpus is cut into training, validation and test text."""
+    encoding_errors: EncodingErrors = "strict"
+    """`strict` refuses bytes that are not UTF-8; `replace` puts U+FFFD in and counts them."""
+    sample_prompts: Annotated[tuple[Annotated[str, Field(max_length=2000)], ...], Field(max_length=16)] = ()
+    """Prompts continued after training (eval/samples.jsonl); left out: the first words of the validation text."""
+
+    @property
+    def data_sources(self) -> tuple[str, ...]:
+        """The corpus."""
+        return (self.corpus_path,)
+
+    @property
+    def known_tokenizer_id(self) -> str | None:
+        """The tokenizer."""
+        return self.tokenizer_id
 
     def split_plan(self) -> SplitPlan:
         """How the corpus is cut."""
@@ -212,6 +243,7 @@ class Recipe(Contract):
     """Tokens by which the evaluation window moves on: each token is scored once, with at least max_seq_len - eval_stride tokens before it."""
     device: DeviceName
     precision: Precision
+    tf32: bool = False
     cpu_threads: int
     loader_workers: int
     pin_memory: bool

@@ -72,6 +72,7 @@ def configure_logging(
     readable: bool,
     stream: TextIO | None = None,
     log_file: Path | None = None,
+    quiet: bool = False,
 ) -> None:
     """Sends every log line of this process, ours and libraries', through one pipe.
 
@@ -80,6 +81,7 @@ def configure_logging(
         level: of our own lines; other people's are held to WARNING.
         readable: text for people instead of JSON.
         stream: where lines go; standard error when left out.
+        quiet: on the stream only what went wrong, in a sentence; a run's own log has everything all the same.
         log_file: also append JSON lines there (one service, one file); a file that was rotated away is made anew.
     """
     shared = _processors(service)
@@ -90,9 +92,11 @@ def configure_logging(
         cache_logger_on_first_use=False,
     )
     renderer: _Renderer = _for_people if readable else structlog.processors.JSONRenderer()
-    handlers: list[logging.Handler] = [
-        _handler(logging.StreamHandler(stream or sys.stderr), shared, renderer)
-    ]
+    on_stream = _handler(
+        logging.StreamHandler(stream or sys.stderr), shared, _in_a_sentence if quiet else renderer
+    )
+    on_stream.setLevel(logging.WARNING if quiet else logging.NOTSET)
+    handlers: list[logging.Handler] = [on_stream]
     if log_file is not None:
         log_file.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(_handler(_RotatedFile(log_file), shared, structlog.processors.JSONRenderer()))
@@ -216,6 +220,14 @@ def _for_people(logger: object, name: str, event: EventDict) -> str | bytes:
             )
     renderer: _Renderer = structlog.dev.ConsoleRenderer(colors=False, event_key="message")
     return renderer(logger, name, event)
+
+
+def _in_a_sentence(_logger: object, _name: str, event: EventDict) -> str | bytes:
+    """What happened, without the stack and the names of who was there."""
+    level, detail = event["level"], event.get("detail")
+    what = event["message"] if detail is None else f"{event['message']}: {detail}"
+    text = f"{level}: {what}"
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def _is_wanted(record: logging.LogRecord) -> bool:

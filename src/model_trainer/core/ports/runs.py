@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from model_trainer.core.contracts.events import Event, StoredEvent
-from model_trainer.core.contracts.jobs import EvaluateModel, TrainModel, TrainTokenizer
+from model_trainer.core.contracts.jobs import AnyJob
 from model_trainer.core.contracts.run import (
     Flags,
     HandBack,
@@ -98,11 +98,14 @@ class RunStore(Protocol):
         """
         ...
 
-    def resume(self, run_id: str, *, step: int | None = None) -> RunRecord:
+    def resume(
+        self, run_id: str, *, step: int | None = None, idempotency: IdempotencyKey | None = None
+    ) -> Submission:
         """Puts a run that stands still, failed or was cancelled back into the queue, under a new epoch and with all its
         tries before it. With `step` it will go on from that checkpoint and forget those after it.
 
-        Raises RUN_NOT_FOUND, and CONFLICT when the run is queued, running or completed.
+        The same key with the same body changes nothing more and gives back the record as it is now; with another body it
+        raises IDEMPOTENCY_KEY_REUSED. Raises RUN_NOT_FOUND, and CONFLICT when the run is queued, running or completed.
         """
         ...
 
@@ -178,7 +181,7 @@ class WorkerRegistry(Protocol):
 class JobQueue(Protocol):
     """Wakes a worker up for an order; never the truth about it."""
 
-    def enqueue(self, job: TrainModel | TrainTokenizer | EvaluateModel, *, queue: str) -> None:
+    def enqueue(self, job: AnyJob, *, queue: str) -> None:
         """Puts an order in. Delivery may happen twice or not at all; claims and the reaper make that harmless."""
         ...
 

@@ -8,6 +8,11 @@ from typing import Protocol
 from model_trainer.core.contracts.manifest import ArtifactKind, RunPointer
 from model_trainer.core.contracts.run import RunRecord
 
+TEXT_SUFFIXES = (".txt", ".md", ".jsonl", ".parquet")
+"""Of files that text to learn from is read from."""
+LABELLED_SUFFIXES = (".csv", ".jsonl", ".parquet")
+"""Of files that labelled texts are read from."""
+
 
 @dataclass(frozen=True, slots=True)
 class CorpusSource:
@@ -25,10 +30,16 @@ class CorpusSource:
 class CorpusRoot(Protocol):
     """The data root. Nothing outside it is ever opened."""
 
-    def locate(self, corpus_path: str) -> CorpusSource:
-        """The files of a corpus, by names and sizes alone.
+    def locate(
+        self,
+        corpus_path: str,
+        *,
+        suffixes: tuple[str, ...] = TEXT_SUFFIXES,
+        pointer: str = "/corpus_path",
+    ) -> CorpusSource:
+        """The files of a corpus with these suffixes, by names and sizes alone.
 
-        Raises DATA_NOT_FOUND, DATA_PATH_FORBIDDEN (outside the root, symlinks, devices), DATA_EMPTY,
+        Faults name the field at `pointer`. Raises DATA_NOT_FOUND, DATA_PATH_FORBIDDEN (outside the root, symlinks, devices), DATA_EMPTY,
         DATA_FORMAT_UNSUPPORTED.
         """
         ...

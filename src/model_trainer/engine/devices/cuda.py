@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from model_trainer.core.contracts.training import DeviceName, Precision
 from model_trainer.engine.devices.autocast import Autocast
 
+_AMPERE = (8, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class CudaFacts:
@@ -33,6 +35,17 @@ def list_cuda() -> list[CudaFacts]:
 def largest_cuda(devices: Callable[[], Iterable[CudaFacts]] = list_cuda) -> CudaFacts | None:
     """The device with the most memory, the first of equals; None without one."""
     return max(devices(), key=_size, default=None)
+
+
+def capability_of_largest() -> tuple[int, int] | None:
+    """The generation of the device with the most memory; None without one."""
+    largest = largest_cuda()
+    return None if largest is None else torch.cuda.get_device_capability(largest.index)
+
+
+def cuda_has_bf16(capability: Callable[[], tuple[int, int] | None] = capability_of_largest) -> bool:
+    """Whether that device computes bf16 itself (NVIDIA's Ampere, and what came later)."""
+    return (capability() or (0, 0)) >= _AMPERE
 
 
 def _size(device: CudaFacts) -> tuple[int, int]:

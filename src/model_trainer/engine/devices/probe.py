@@ -55,3 +55,8 @@ def set_threads(num_threads: int) -> None:
     Asking which devices there are computes nothing and may come earlier.
     """
     torch.set_num_threads(num_threads)
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Whether CUDA may multiply fp32 matrices in TF32; holds for the whole process, and means nothing to a CPU."""
+    torch.set_float32_matmul_precision("high" if allowed else "highest")

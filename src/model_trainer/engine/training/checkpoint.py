@@ -17,9 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from model_trainer.core.artifact_files import MANIFEST
 from model_trainer.core.checkpoints import (
     CONTENT,
-    MANIFEST_FILE,
     MODEL_FILE,
     STATE_FILE,
     TRAINING_FILE,
@@ -227,9 +227,9 @@ class CheckpointFolder:
             went_on()
         self._reached(Failpoint.CHECKPOINT_HASHED)
         manifest = CheckpointManifest(schema_version=SCHEMA_VERSION, step=snapshot.state.step, files=files)
-        (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2))
+        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2))
         self._reached(Failpoint.CHECKPOINT_MANIFEST_WRITTEN)
-        for name in (*CONTENT, MANIFEST_FILE):
+        for name in (*CONTENT, MANIFEST):
             _fsync(folder / name)
         self._reached(Failpoint.CHECKPOINT_FILES_SYNCED)
         fsync_folder(folder)

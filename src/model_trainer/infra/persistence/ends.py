@@ -70,7 +70,12 @@ def run_has_ended(status: str) -> AppError:
 def cannot_pause(record: RunRecord) -> AppError:
     """What anyone hears who wants to pause what cannot stand still."""
     if record.kind is not RunKind.TRAIN:
-        names = {RunKind.TOKENIZER: "a tokenizer's training", RunKind.EVALUATE: "an evaluation"}
+        names = {
+            RunKind.TOKENIZER: "a tokenizer's training",
+            RunKind.EVALUATE: "an evaluation",
+            RunKind.CALIBRATE: "a calibration",
+            RunKind.EXPORT: "an export",
+        }
         message = (
             f"Only a model's training can be paused; this run is {names[record.kind]}. Cancel it instead."
         )

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from model_trainer.core.contracts.events import Event, StoredEvent
+from model_trainer.core.contracts.jobs import AnyJob
 from model_trainer.core.contracts.run import (
     Flags,
     HandBack,
@@ -27,7 +28,7 @@ from model_trainer.core.contracts.run import (
 from model_trainer.infra.persistence.ends import cannot_pause, key_reused, run_not_found, store_lost
 from model_trainer.infra.persistence.memory_run import MemoryRun
 from model_trainer.infra.persistence.run_index import matches
-from model_trainer.infra.persistence.run_queue import Order, order_for
+from model_trainer.infra.persistence.run_queue import order_for
 from model_trainer.infra.persistence.run_signal import Waiters
 
 Clock = Callable[[], float]
@@ -37,7 +38,7 @@ Clock = Callable[[], float]
 class MemoryRunQueue(Protocol):
     """What this store needs of a queue."""
 
-    def enqueue(self, job: Order, *, queue: str) -> None:
+    def enqueue(self, job: AnyJob, *, queue: str) -> None:
         """Puts an order in."""
         ...
 
@@ -161,13 +162,20 @@ class MemoryRunStore:
             raise cannot_pause(run.record)
         return run.record
 
-    def resume(self, run_id: str, *, step: int | None = None) -> RunRecord:
+    def resume(
+        self, run_id: str, *, step: int | None = None, idempotency: IdempotencyKey | None = None
+    ) -> Submission:
         """See RunStore."""
         with self._change(run_id) as run:
+            earlier = None if idempotency is None else self.find_submission(idempotency)
+            if earlier is not None:
+                return earlier
             run.resume(step=step)
+            if idempotency is not None:
+                self._keys[idempotency.key] = (run_id, idempotency.body_sha256)
             self._unaccounted.discard(run_id)
             self._enqueue(run.record)
-            return run.record
+            return Submission(record=run.record, replayed=False)
 
     def resume_when_due(self, run_id: str) -> bool:
         """See RunStore."""

@@ -211,16 +211,25 @@ class RedisRunStore:
             self._orders.drop(record)
         return record
 
-    def resume(self, run_id: str, *, step: int | None = None) -> RunRecord:
+    def resume(
+        self, run_id: str, *, step: int | None = None, idempotency: IdempotencyKey | None = None
+    ) -> Submission:
         """See RunStore."""
-        reply = self._run(self._resume, run_id, uuid4().hex, RESUMED, "" if step is None else step)
+        once: tuple[Argument, ...] = ("", 0, "")
+        if idempotency is not None:
+            once = (_idempotency_key(idempotency), IDEMPOTENCY_SECONDS, idempotency.body_sha256)
+        reply = self._run(self._resume, run_id, uuid4().hex, RESUMED, "" if step is None else step, *once)
         if reply[0] == "unknown":
             raise run_not_found(run_id)
+        if reply[0] == "reused":
+            raise key_reused()
+        if reply[0] == "known":
+            return Submission(record=self.get(reply[1]), replayed=True)
         record = record_of(pairs(reply[1:]))
         if reply[0] == "refused":
             raise cannot_resume(record)
         self._orders.put_in_now_or_soon(record)
-        return record
+        return Submission(record=record, replayed=False)
 
     def resume_when_due(self, run_id: str) -> bool:
         """See RunStore."""

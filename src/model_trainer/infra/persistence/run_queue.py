@@ -2,7 +2,14 @@
 
 from typing import Protocol, assert_never
 
-from model_trainer.core.contracts.jobs import EvaluateModel, TrainModel, TrainTokenizer
+from model_trainer.core.contracts.jobs import (
+    AnyJob,
+    CalibrateModel,
+    EvaluateModel,
+    ExportModel,
+    TrainModel,
+    TrainTokenizer,
+)
 from model_trainer.core.contracts.run import RunKind, RunRecord
 from model_trainer.core.errors import AppError
 from model_trainer.core.logging import get_logger
@@ -10,17 +17,15 @@ from model_trainer.infra.persistence.redis_client import Transaction
 
 log = get_logger(__name__)
 
-Order = TrainModel | TrainTokenizer | EvaluateModel
-
 
 class RunQueue(Protocol):
     """A queue of orders in the same Redis as the records."""
 
-    def stage(self, job: Order, *, queue: str, transaction: Transaction) -> None:
+    def stage(self, job: AnyJob, *, queue: str, transaction: Transaction) -> None:
         """Adds the writes that put an order in to a transaction that has begun; they happen with it or not at all."""
         ...
 
-    def enqueue(self, job: Order, *, queue: str) -> None:
+    def enqueue(self, job: AnyJob, *, queue: str) -> None:
         """Puts an order in."""
         ...
 
@@ -60,7 +65,7 @@ class Orders:
         return self._queue.holds(record.run_id, epoch=record.epoch, queue=record.queue)
 
 
-def order_for(kind: RunKind, *, run_id: str, epoch: int) -> Order:
+def order_for(kind: RunKind, *, run_id: str, epoch: int) -> AnyJob:
     """The order that sets a worker to a run."""
     match kind:
         case RunKind.TRAIN:
@@ -69,5 +74,9 @@ def order_for(kind: RunKind, *, run_id: str, epoch: int) -> Order:
             return TrainTokenizer(run_id=run_id, epoch=epoch)
         case RunKind.EVALUATE:
             return EvaluateModel(run_id=run_id, epoch=epoch)
+        case RunKind.CALIBRATE:
+            return CalibrateModel(run_id=run_id, epoch=epoch)
+        case RunKind.EXPORT:
+            return ExportModel(run_id=run_id, epoch=epoch)
         case _:
             assert_never(kind)

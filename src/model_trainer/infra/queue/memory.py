@@ -3,9 +3,7 @@
 import threading
 from collections import defaultdict, deque
 
-from model_trainer.core.contracts.jobs import EvaluateModel, TrainModel, TrainTokenizer, decode_job
-
-Order = TrainModel | TrainTokenizer | EvaluateModel
+from model_trainer.core.contracts.jobs import AnyJob, decode_job
 
 
 class MemoryJobQueue:
@@ -15,7 +13,7 @@ class MemoryJobQueue:
         self._lock = threading.Lock()
         self._payloads: defaultdict[str, deque[str]] = defaultdict(deque)
 
-    def enqueue(self, job: Order, *, queue: str) -> None:
+    def enqueue(self, job: AnyJob, *, queue: str) -> None:
         """See JobQueue."""
         with self._lock:
             self._payloads[queue].append(job.model_dump_json())

@@ -3,12 +3,10 @@
 from rq import Queue
 
 from model_trainer.core.config.settings import RqSettings
-from model_trainer.core.contracts.jobs import EvaluateModel, TrainModel, TrainTokenizer
+from model_trainer.core.contracts.jobs import AnyJob
 from model_trainer.infra.persistence.redis_client import RedisClient, Transaction, number
 from model_trainer.infra.persistence.redis_errors import translated_errors
 from model_trainer.infra.queue.rq_job import FUNCTION, rq_job_id
-
-Order = TrainModel | TrainTokenizer | EvaluateModel
 
 
 class RqJobQueue:
@@ -18,14 +16,14 @@ class RqJobQueue:
         self._client = client
         self._settings = settings
 
-    def enqueue(self, job: Order, *, queue: str) -> None:
+    def enqueue(self, job: AnyJob, *, queue: str) -> None:
         """See JobQueue."""
         with self._client.transaction() as transaction:
             transaction.begin()
             self.stage(job, queue=queue, transaction=transaction)
             transaction.commit()
 
-    def stage(self, job: Order, *, queue: str, transaction: Transaction) -> None:
+    def stage(self, job: AnyJob, *, queue: str, transaction: Transaction) -> None:
         """Adds the writes that put an order in to a transaction after its begin()."""
         payload: list[str] = [job.model_dump_json()]
         with translated_errors():

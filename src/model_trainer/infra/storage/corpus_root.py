@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from model_trainer.core.errors import AppError, ErrorCode, FieldFault
-from model_trainer.core.ports.storage import CorpusSource
+from model_trainer.core.ports.storage import TEXT_SUFFIXES, CorpusSource
 
-SUPPORTED_EXTENSIONS = (".txt", ".md", ".jsonl", ".parquet")
-_SUPPORTED = f"supported are {', '.join(SUPPORTED_EXTENSIONS)}"
+_FIELD = "corpus_path"
 _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|file:|[A-Za-z]:|//", re.IGNORECASE)
 """How a URL, a Windows drive and a network share begin."""
 _LONGEST_PATH = 4096
@@ -31,12 +30,26 @@ class LocalCorpusRoot:
         self._data_root = data_root
         self._most_files = most_files
 
-    def locate(self, corpus_path: str) -> CorpusSource:
+    def locate(
+        self,
+        corpus_path: str,
+        *,
+        suffixes: tuple[str, ...] = TEXT_SUFFIXES,
+        pointer: str = f"/{_FIELD}",
+    ) -> CorpusSource:
         """The files of a corpus: `corpus_path` is relative to the data root, or absolute and inside it.
 
         A folder is read with everything below it, but for hidden files and files of other types. Raises what
-        core/ports/storage.py names, each with a fault at /corpus_path.
+        core/ports/storage.py names, each with a fault at `pointer`.
         """
+        try:
+            return self._located(corpus_path, suffixes)
+        except AppError as error:
+            why = error.faults[0].message
+            fault = FieldFault(pointer=pointer, message=why)
+            raise AppError(error.code, f"{pointer.split('/')[1]} {why}.", faults=[fault]) from error
+
+    def _located(self, corpus_path: str, suffixes: tuple[str, ...]) -> CorpusSource:
         # Both spellings of the root count for absolute paths: as configured, and with its own links resolved.
         root = Path(os.path.realpath(self._data_root))
         _require_plain(corpus_path)
@@ -48,14 +61,15 @@ class LocalCorpusRoot:
             base, sizes = path.parent, {path.name: path.lstat().st_size}
         else:
             raise _not_regular(path.name)
-        supported = {name: size for name, size in sizes.items() if _is_supported(name)}
+        supported = {name: size for name, size in sizes.items() if name.lower().endswith(suffixes)}
+        readable = f"supported are {', '.join(suffixes)}"
         if sizes and not supported:
             raise _refusal(
-                ErrorCode.DATA_FORMAT_UNSUPPORTED, f"holds no file of a supported type; {_SUPPORTED}"
+                ErrorCode.DATA_FORMAT_UNSUPPORTED, f"holds no file of a supported type; {readable}"
             )
         num_bytes = sum(supported.values())
         if num_bytes == 0:
-            raise _refusal(ErrorCode.DATA_EMPTY, f"holds nothing to read; put text there ({_SUPPORTED})")
+            raise _refusal(ErrorCode.DATA_EMPTY, f"holds nothing to read; put text there ({readable})")
         return CorpusSource(
             corpus_path=corpus_path, base=base, names=tuple(sorted(supported)), num_bytes=num_bytes
         )
@@ -153,10 +167,6 @@ def _disk_answers() -> Iterator[None]:
         raise _refusal(ErrorCode.DATA_PATH_FORBIDDEN, f"cannot be looked at ({error.strerror})") from error
 
 
-def _is_supported(name: str) -> bool:
-    return name.lower().endswith(SUPPORTED_EXTENSIONS)
-
-
 def _is_encodable(name: str) -> bool:
     try:
         name.encode()
@@ -179,4 +189,4 @@ def _not_regular(name: str) -> AppError:
 
 
 def _refusal(code: ErrorCode, why: str) -> AppError:
-    return AppError(code, f"corpus_path {why}.", faults=[FieldFault(pointer="/corpus_path", message=why)])
+    return AppError(code, f"{_FIELD} {why}.", faults=[FieldFault(pointer=f"/{_FIELD}", message=why)])

@@ -7,7 +7,7 @@ from pydantic import Field
 from model_trainer.core.compute.machine import Machine
 from model_trainer.core.compute.recipes import Defaults, make_recipe, place, refused
 from model_trainer.core.contracts.base import Contract, JsonObject
-from model_trainer.core.contracts.training import MemoryEstimate, Recipe, TrainSpec
+from model_trainer.core.contracts.training import LanguageModelSpec, MemoryEstimate, Recipe, TrainSpec
 
 if TYPE_CHECKING:
     from model_trainer.engine.protocols import LanguageModelBackend
@@ -35,7 +35,7 @@ _DEFAULTS = Defaults(
 reached 1.47 nats a character where AdamW reached 1.90."""
 
 
-class CharLstmSpec(TrainSpec):
+class CharLstmSpec(LanguageModelSpec):
     """A request for a char-LSTM."""
 
     model_family: Literal["char_lstm"]

@@ -7,7 +7,13 @@ from pydantic import Field
 from model_trainer.core.compute.machine import Machine
 from model_trainer.core.compute.recipes import Defaults, make_recipe, place, refused
 from model_trainer.core.contracts.base import Contract, JsonObject
-from model_trainer.core.contracts.training import MemoryEstimate, Precision, Recipe, TrainSpec
+from model_trainer.core.contracts.training import (
+    LanguageModelSpec,
+    MemoryEstimate,
+    Precision,
+    Recipe,
+    TrainSpec,
+)
 
 if TYPE_CHECKING:
     from model_trainer.engine.protocols import LanguageModelBackend
@@ -21,7 +27,7 @@ _BYTES = 4
 """Weights, gradients and moments are fp32 in every precision."""
 
 
-class Gpt2Spec(TrainSpec):
+class Gpt2Spec(LanguageModelSpec):
     """A request for a GPT-2. Sizes left out are those of `model_size`."""
 
     model_family: Literal["gpt2"]

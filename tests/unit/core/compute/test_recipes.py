@@ -27,8 +27,7 @@ DEFAULTS = Defaults(
 
 
 def spec(**asked: object) -> TrainSpec:
-    body = {"model_family": "toy", "corpus_path": "text", "tokenizer_id": "01JCB0A8N7Q4T2V5W6X9Y0Z1AB"}
-    return TrainSpec.model_validate(body | asked)
+    return TrainSpec.model_validate({"model_family": "toy", **asked})
 
 
 def recipe(asked: TrainSpec, machine: Machine = LAPTOP, *, defaults: Defaults = DEFAULTS) -> Recipe:
@@ -52,6 +51,14 @@ def test_cuda_computes_in_any_precision(precision: str) -> None:
 def test_the_cpu_can_be_asked_for_where_there_is_cuda() -> None:
     placement = place(spec(device="cpu"), WORKSTATION)
     assert (placement.device, placement.precision, placement.pin_memory) == ("cpu", "bf16", False)
+
+
+def test_tf32_is_cudas_and_stands_in_the_recipe() -> None:
+    assert recipe(spec(tf32=True), WORKSTATION).tf32
+    assert not recipe(spec(), WORKSTATION).tf32
+    with pytest.raises(AppError, match="leave tf32 out") as caught:
+        place(spec(tf32=True), LAPTOP)
+    assert [fault.pointer for fault in caught.value.faults] == ["/tf32"]
 
 
 def test_cuda_loads_with_up_to_four_workers_into_page_locked_memory() -> None:

@@ -11,10 +11,10 @@ from model_trainer.core.contracts.evaluation import EvaluateSpec
 from model_trainer.core.contracts.tokenizer import TokenizerSpec
 from model_trainer.core.contracts.training import (
     EarlyStoppingSpec,
+    LanguageModelSpec,
     MemoryEstimate,
     OptimizerSpec,
     ScheduleSpec,
-    TrainSpec,
 )
 
 TRAIN: dict[str, object] = {
@@ -25,8 +25,8 @@ TRAIN: dict[str, object] = {
 TOKENIZER: dict[str, object] = {"method": "bpe", "corpus_path": "shelf"}
 
 
-def train(**fields: object) -> TrainSpec:
-    return TrainSpec.model_validate_json(_json({**TRAIN, **fields}))
+def train(**fields: object) -> LanguageModelSpec:
+    return LanguageModelSpec.model_validate_json(_json({**TRAIN, **fields}))
 
 
 def tokenizer(**fields: object) -> TokenizerSpec:
@@ -38,7 +38,7 @@ def _json(body: Mapping[str, object]) -> str:
 
 
 @pytest.mark.parametrize("spec", [train(), train(max_steps=3, dropout=0), tokenizer(), tokenizer(threads=2)])
-def test_a_spec_is_the_same_after_a_trip_through_json(spec: TrainSpec | TokenizerSpec) -> None:
+def test_a_spec_is_the_same_after_a_trip_through_json(spec: LanguageModelSpec | TokenizerSpec) -> None:
     assert type(spec).model_validate_json(dump_json(as_json(spec))) == spec
 
 

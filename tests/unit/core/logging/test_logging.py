@@ -16,7 +16,14 @@ log = get_logger("model_trainer.tests")
 class Pipe:
     """Logging set up over a text buffer."""
 
-    def __init__(self, *, level: str = "INFO", readable: bool = False, log_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        level: str = "INFO",
+        readable: bool = False,
+        log_file: Path | None = None,
+        quiet: bool = False,
+    ) -> None:
         self.stream = io.StringIO()
         configure_logging(
             service="model-trainer-test",
@@ -24,6 +31,7 @@ class Pipe:
             readable=readable,
             stream=self.stream,
             log_file=log_file,
+            quiet=quiet,
         )
 
     @property
@@ -38,6 +46,20 @@ class Pipe:
     def line(self) -> dict[str, object]:
         (line,) = self.lines
         return line
+
+
+def test_a_quiet_pipe_says_what_went_wrong_in_a_sentence_and_files_have_it_all(tmp_path: Path) -> None:
+    pipe = Pipe(readable=True, quiet=True, log_file=tmp_path / "all.jsonl")
+    log.info("all_is_well")
+    log.warning("checkpoint_rejected", step=3)
+    try:
+        raise ValueError("bad \x1b[31m number")
+    except ValueError as error:
+        log.error("job_failed", detail=str(error))
+    assert pipe.text == "warning: checkpoint_rejected\nerror: job_failed: bad \\x1b[31m number\n"
+    kept = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
+    assert [line["event"] for line in kept] == ["all_is_well", "checkpoint_rejected", "job_failed"]
+    assert "Traceback" in kept[-1]["exception"]
 
 
 def test_a_json_line_has_its_fields_and_those_of_every_line() -> None:

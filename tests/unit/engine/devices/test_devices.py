@@ -6,9 +6,16 @@ from torch import nn
 
 from model_trainer.core.compute.machine import usable_cpus
 from model_trainer.core.errors import AppError, ErrorCode
-from model_trainer.engine.devices import is_cuda_build, probe_machine, select_device, set_threads
+from model_trainer.engine.devices import (
+    allow_tf32,
+    cuda_has_bf16,
+    is_cuda_build,
+    probe_machine,
+    select_device,
+    set_threads,
+)
 from model_trainer.engine.devices.cpu import CpuDevice
-from model_trainer.engine.devices.cuda import CudaFacts, largest_cuda, list_cuda
+from model_trainer.engine.devices.cuda import CudaFacts, capability_of_largest, largest_cuda, list_cuda
 
 
 def test_the_cpu_is_always_there_and_keeps_what_it_is_given() -> None:
@@ -58,6 +65,25 @@ def test_restored_generators_draw_the_same_numbers_again() -> None:
     first = torch.rand(4)
     device.load_rng_state(state)
     assert torch.equal(torch.rand(4), first)
+
+
+def test_tf32_is_a_mode_of_the_process_that_can_be_taken_back() -> None:
+    before = torch.get_float32_matmul_precision()
+    try:
+        allow_tf32(True)
+        assert torch.get_float32_matmul_precision() == "high"
+        allow_tf32(False)
+        assert torch.get_float32_matmul_precision() == "highest"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_cards_since_ampere_compute_bf16_and_no_card_does_not() -> None:
+    assert cuda_has_bf16(lambda: (8, 0))
+    assert cuda_has_bf16(lambda: (9, 0))
+    assert not cuda_has_bf16(lambda: (7, 5))
+    assert not cuda_has_bf16(lambda: None)
+    assert cuda_has_bf16() == ((capability_of_largest() or (0, 0)) >= (8, 0))
 
 
 def test_the_cuda_device_with_most_memory_is_taken_and_the_first_of_equals() -> None:

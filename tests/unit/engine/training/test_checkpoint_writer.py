@@ -1,5 +1,7 @@
 import errno
 import os
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -260,3 +262,30 @@ def test_a_write_that_failed_ends_the_run_at_the_next_boundary(tmp_path: Path) -
     assert names(tmp_path) == ["step-0000000005"]
     result, _ = train(tmp_path, recipe)
     assert result.steps == 12
+
+
+def test_the_writers_thread_computes_nothing_in_parallel(tmp_path: Path) -> None:
+    """A second thread that does gets a team of OpenMP threads of its own; from then on, with more of them than processors,
+    libgomp makes the step loop sleep at every parallel operation."""
+    program = (
+        "import os, sys, torch\n"
+        "from pathlib import Path\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from model_trainer.engine.training.checkpoint import CheckpointFolder, Snapshot\n"
+        "from tests.unit.engine.training.test_checkpoint import snapshot\n"
+        "torch.set_num_threads(2)\n"
+        "large = {f'weights.{n}': torch.ones(1_000_000) * n for n in range(3)}\n"
+        "taken = Snapshot(state=snapshot(3).state, model=large, training=large)\n"
+        "num_threads = lambda: len(os.listdir('/proc/self/task'))\n"
+        "seen = []\n"
+        "folder = CheckpointFolder(Path(sys.argv[1]), reached=lambda _: seen.append(num_threads()))\n"
+        "with ThreadPoolExecutor(1) as writer:\n"
+        "    writer.submit(folder.save, taken).result()\n"
+        "    writer.submit(lambda: torch.ones(1_000_000) * 2).result()\n"
+        "    print(len(set(seen)), num_threads() - seen[0])\n"
+    )
+    root = Path(__file__).parents[4]
+    answer = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], cwd=root, check=True, capture_output=True, text=True
+    )
+    assert answer.stdout.split() == ["1", "1"], "none while it writes, and one that would have been seen"

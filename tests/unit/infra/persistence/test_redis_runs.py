@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from model_trainer.core.contracts.base import parse_json_object
 from model_trainer.core.contracts.events import CheckpointSaved, JobStarted
 from model_trainer.core.contracts.ids import new_ulid
+from model_trainer.core.contracts.jobs import AnyJob
 from model_trainer.core.contracts.run import (
     HandBack,
     IdempotencyKey,
@@ -26,7 +27,6 @@ from model_trainer.core.errors import AppError, ErrorCode, Reason
 from model_trainer.core.failpoints import Failpoint, OneFailpoint
 from model_trainer.infra.persistence.redis_client import RedisClient, Transaction
 from model_trainer.infra.persistence.redis_runs import IDEMPOTENCY_SECONDS, RedisRunStore
-from model_trainer.infra.persistence.run_queue import Order
 from model_trainer.infra.queue.rq_queue import RqJobQueue
 from tests.contract.run_stores import QUEUE, RQ_SETTINGS, StoreUnderTest, new_run, redis_store
 
@@ -141,7 +141,7 @@ class RacingQueue(RqJobQueue):
     key: IdempotencyKey
     is_first = True
 
-    def stage(self, job: Order, *, queue: str, transaction: Transaction) -> None:
+    def stage(self, job: AnyJob, *, queue: str, transaction: Transaction) -> None:
         if self.is_first:
             self.is_first = False
             self.rival.submit(idempotency=self.key)
@@ -400,7 +400,7 @@ class ForgetfulQueue(RqJobQueue):
 
     is_away = True
 
-    def enqueue(self, job: Order, *, queue: str) -> None:
+    def enqueue(self, job: AnyJob, *, queue: str) -> None:
         if self.is_away:
             self.is_away = False
             raise AppError(ErrorCode.STORE_UNAVAILABLE, "Away.")
@@ -424,7 +424,7 @@ def test_a_resume_whose_order_cannot_be_put_in_is_left_to_the_reaper(client: Red
     run_id = runs.submit(new_run(), idempotency=None).record.run_id
     runs.request_pause(run_id)
     with capture_logs() as lines:
-        record = runs.resume(run_id)
+        record = runs.resume(run_id).record
     assert (record.status, record.epoch) == (RunStatus.QUEUED, 1)
     assert [line["event"] for line in lines] == ["order_left_to_reaper"]
     assert not queue.holds(run_id, epoch=1, queue=QUEUE)
@@ -443,7 +443,7 @@ def test_verbs_whose_replies_were_lost_are_answered_as_if_they_were_not(forgetfu
     lose_one_reply()
     assert store.runs.request_pause(run_id).status is RunStatus.PAUSED
     lose_one_reply()
-    assert store.runs.resume(run_id).epoch == 1
+    assert store.runs.resume(run_id).record.epoch == 1
     lease = store.claim(run_id)
     lose_one_reply()
     assert store.runs.release(lease, full).status is RunStatus.PAUSED
@@ -460,7 +460,7 @@ def test_a_hand_back_repeated_after_the_run_was_resumed_changes_nothing(forgetfu
     forgetful.losses = [redis.TimeoutError("slow")]
     with pytest.raises(AppError):
         store.runs.release(lease, HandBack(status=RunStatus.PAUSED, message="Paused."))
-    record = store.runs.resume(lease.run_id)
+    record = store.runs.resume(lease.run_id).record
     with pytest.raises(AppError, check=lambda error: error.code is ErrorCode.LEASE_LOST):
         store.runs.release(lease, HandBack(status=RunStatus.PAUSED, message="Paused."))
     assert store.runs.get(lease.run_id) == record

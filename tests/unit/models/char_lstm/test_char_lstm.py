@@ -7,7 +7,7 @@ from torch import nn
 
 from model_trainer.core.compute.machine import Machine
 from model_trainer.core.contracts.base import parse_json_object
-from model_trainer.core.contracts.training import Recipe, TrainSpec
+from model_trainer.core.contracts.training import LanguageModelSpec, Recipe
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.models.char_lstm import FAMILY
 from model_trainer.models.char_lstm.backend import BACKEND
@@ -45,7 +45,9 @@ def test_a_window_beyond_the_limit_and_another_familys_request_are_refused() -> 
     with pytest.raises(AppError) as caught:
         recipe(max_seq_len=LONGEST_WINDOW + 1)
     assert caught.value.faults[0].pointer == "/max_seq_len"
-    other = TrainSpec(model_family="char_lstm", corpus_path="text", tokenizer_id="01JCB0A8N7Q4T2V5W6X9Y0Z1AB")
+    other = LanguageModelSpec(
+        model_family="char_lstm", corpus_path="text", tokenizer_id="01JCB0A8N7Q4T2V5W6X9Y0Z1AB"
+    )
     with pytest.raises(AppError, match="char_lstm"):
         FAMILY.resolve(other, CPU, vocab_size=13)
 

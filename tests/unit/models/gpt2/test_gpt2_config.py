@@ -1,7 +1,7 @@
 import pytest
 
 from model_trainer.core.compute.machine import Machine
-from model_trainer.core.contracts.training import TrainSpec
+from model_trainer.core.contracts.training import LanguageModelSpec
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.models.gpt2 import FAMILY
 from model_trainer.models.gpt2.config import LONGEST_WINDOW, Gpt2Spec
@@ -69,7 +69,9 @@ def test_sizes_that_do_not_fit_are_refused_by_field(asked: dict[str, object], fi
 
 
 def test_another_familys_request_is_refused() -> None:
-    other = TrainSpec(model_family="gpt2", corpus_path="text", tokenizer_id="01JCB0A8N7Q4T2V5W6X9Y0Z1AB")
+    other = LanguageModelSpec(
+        model_family="gpt2", corpus_path="text", tokenizer_id="01JCB0A8N7Q4T2V5W6X9Y0Z1AB"
+    )
     with pytest.raises(AppError, match="gpt2"):
         FAMILY.resolve(other, CPU, vocab_size=96)
 

@@ -105,7 +105,7 @@ end
 
 -- How far the run has come, by phase and step.
 local function mark()
-  local ranks = {waiting = 0, starting = 1, validating = 2, tokenizing = 3, training = 4, evaluating = 5, finalizing = 6}
+  local ranks = {waiting = 0, starting = 1, validating = 2, tokenizing = 3, training = 4, calibrating = 5, evaluating = 6, exporting = 7, finalizing = 8}
   return (ranks[get('phase')] or 0) * 1e10 + number('step')
 end
 

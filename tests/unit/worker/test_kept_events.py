@@ -16,7 +16,7 @@ from model_trainer.core.contracts.events import (
 )
 from model_trainer.core.contracts.run import Phase, Problem, Progress, RunRecord, RunStatus
 from model_trainer.core.errors import ErrorCode, FailureClass, Reason
-from model_trainer.maintenance.kept_events import completed, read_events
+from model_trainer.worker.kept_events import completed, read_events
 from tests.unit.worker.bench import Bench
 
 

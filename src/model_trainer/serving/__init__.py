@@ -1,0 +1,1 @@
+"""Judges texts with an exported bundle: onnxruntime, tokenizers and numpy, no torch."""
