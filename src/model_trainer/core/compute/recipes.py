@@ -128,6 +128,13 @@ def make_recipe(
     )
 
 
+def refuse_loader(spec: TrainSpec) -> None:
+    """Raises CONFIG_INVALID for what would prepare batches ahead: those of short texts are padded in the step loop."""
+    if spec.loader_workers or spec.pin_memory:
+        name = "loader_workers" if spec.loader_workers else "pin_memory"
+        raise refused(name, f"This family makes its batches in the step loop: leave {name} out.")
+
+
 def refused(field: str, message: str) -> AppError:
     """CONFIG_INVALID that names the field."""
     pointer = "/" + field.replace(".", "/")

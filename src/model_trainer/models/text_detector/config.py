@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from model_trainer.core.compute.machine import Machine
-from model_trainer.core.compute.recipes import Defaults, make_recipe, place, refused
+from model_trainer.core.compute.recipes import Defaults, make_recipe, place, refuse_loader, refused
 from model_trainer.core.contracts.base import Contract, JsonObject
 from model_trainer.core.contracts.detector import DEFAULT_ENCODER, DetectorSpec
 from model_trainer.core.contracts.training import MemoryEstimate, Recipe, TrainSpec
@@ -148,7 +148,7 @@ class TextDetectorFamily:
     @property
     def title(self) -> str:
         """One line for people."""
-        return "Text detector: an encoder that says how likely a machine wrote a text; calibrated, exported to ONNX"
+        return "Text detector: says how likely a machine wrote a text; calibrated, exported to ONNX"
 
     @property
     def spec(self) -> type[TrainSpec]:
@@ -181,9 +181,8 @@ class TextDetectorFamily:
                 "There is no lexical part: leave lexical_buckets out, or ask for both parts.",
             )
         if shape.parts == "lexical" and spec.gradient_checkpointing:
-            message = "There is no encoder whose memory it could save: leave gradient_checkpointing out."
-            raise refused("gradient_checkpointing", message)
-        _refuse_loader(spec)
+            raise refused("gradient_checkpointing", "There is no encoder: leave gradient_checkpointing out.")
+        refuse_loader(spec)
         rows = vocab_size if spec.from_scratch else max(vocab_size, spec.vocab_size or 0)
         if shape.is_known:
             embedding, other = shape.count_parameters(rows)
@@ -226,13 +225,6 @@ class TextDetectorFamily:
         from model_trainer.models.text_detector.backend import BACKEND
 
         return BACKEND
-
-
-def _refuse_loader(spec: TextDetectorSpec) -> None:
-    """Batches of short texts are padded in the step loop; nothing prepares them ahead."""
-    asked = {"loader_workers": bool(spec.loader_workers), "pin_memory": bool(spec.pin_memory)}
-    for name in (name for name, given in asked.items() if given):
-        raise refused(name, f"A detector makes its batches in the step loop: leave {name} out.")
 
 
 def _from_scratch(spec: TextDetectorSpec) -> TextDetectorShape:
