@@ -5,6 +5,7 @@ from pathlib import Path
 
 from model_trainer.client import TrainerClient
 from model_trainer.core.contracts.base import JsonObject
+from model_trainer.models.family import LanguageFamily
 from model_trainer.registry import Registry
 
 WORDS = ("the", "cat", "sat", "on", "a", "mat", "and", "looked", "at", "one", "small", "bird")
@@ -45,8 +46,9 @@ def training(family: str, tokenizer_id: str, *, steps: int, every: int) -> JsonO
 
 
 def families() -> tuple[str, ...]:
-    """Every family that can be trained here."""
-    return tuple(sorted(Registry.discover().families()))
+    """Every family of language models that can be trained here."""
+    found = Registry.discover().families()
+    return tuple(sorted(name for name, family in found.items() if isinstance(family, LanguageFamily)))
 
 
 def prepare(client: TrainerClient, data_root: Path) -> str:

@@ -6,7 +6,7 @@ import pytest
 from model_trainer.core.compute.machine import Machine
 from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.tokenizer import TokenizerSpec
-from model_trainer.core.contracts.training import MemoryEstimate, Recipe, TrainSpec
+from model_trainer.core.contracts.training import LanguageModelSpec, MemoryEstimate, Recipe, TrainSpec
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.engine.protocols import LanguageModelBackend
 from model_trainer.registry import Registry
@@ -15,7 +15,7 @@ from model_trainer.tokenizers.kind import TokenizerBackend
 TOKENIZER_ID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
 
-class ToySpec(TrainSpec):
+class ToySpec(LanguageModelSpec):
     model_family: Literal["toy"]
     width: int = 4
 

@@ -66,8 +66,13 @@ def _writable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-_OUT_OF_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "could not create a primitive")
-"""What torch's CPU allocator says, and oneDNN when it gets no memory for a kernel or its scratchpad."""
+_OUT_OF_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "could not create a primitive",
+    "can't start new thread",
+)
+"""What torch's CPU allocator says; oneDNN when it gets no memory for a kernel or its scratchpad; Python when there is none for
+a thread's stack."""
 
 
 def _is_torch_out_of_memory(error: Exception) -> bool:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from model_trainer.engine.protocols import LanguageModel
+from model_trainer.engine.protocols import LanguageModel, TextClassifier
 
 
 def test_a_language_model_must_say_what_it_predicts_and_which_matrices_it_has() -> None:
@@ -10,3 +10,14 @@ def test_a_language_model_must_say_what_it_predicts_and_which_matrices_it_has() 
         model.next_token_logits(torch.zeros(1, 1, dtype=torch.int64), ())
     with pytest.raises(NotImplementedError):
         model.is_matrix_parameter("weight")
+
+
+def test_a_text_classifier_must_say_how_it_judges_and_what_its_parameters_are() -> None:
+    model = TextClassifier()
+    ids = torch.zeros(1, 1, dtype=torch.int64)
+    with pytest.raises(NotImplementedError):
+        model(ids, torch.ones_like(ids))
+    with pytest.raises(NotImplementedError):
+        model.is_matrix_parameter("weight")
+    with pytest.raises(NotImplementedError):
+        model.num_embedding_parameters()

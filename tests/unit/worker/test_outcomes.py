@@ -23,6 +23,7 @@ class JobTimeoutException(Exception):
         (JobTimeoutException("Task exceeded maximum timeout value"), ErrorCode.JOB_TIMEOUT),
         (MemoryError(), ErrorCode.OUT_OF_MEMORY),
         (OutOfMemoryError("CUDA out of memory"), ErrorCode.OUT_OF_MEMORY),
+        (RuntimeError("can't start new thread"), ErrorCode.OUT_OF_MEMORY),
         (
             RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 1 bytes"),
             ErrorCode.OUT_OF_MEMORY,

@@ -89,7 +89,7 @@ def demo(
         from model_trainer.cli.demo_detector import run_detector_demo
 
         run_detector_demo(session_of(ctx), state=state, steps=steps, keep=keep)
-        return
-    from model_trainer.cli.demo import leave, run_demo, stay
+    else:
+        from model_trainer.cli.demo import leave, run_demo, stay
 
-    run_demo(session_of(ctx), model=model, state=state, steps=steps, afterwards=stay if keep else leave)
+        run_demo(session_of(ctx), model=model, state=state, steps=steps, afterwards=stay if keep else leave)

@@ -172,11 +172,6 @@ class DetectorSpec(TrainSpec):
         return self
 
     @property
-    def data_sources(self) -> tuple[str, ...]:
-        """The labelled files."""
-        return self.data_paths
-
-    @property
     def known_tokenizer_id(self) -> str | None:
         """The tokenizer it was ordered with."""
         return self.tokenizer_id

@@ -160,11 +160,6 @@ class TrainSpec(Contract):
         return self
 
     @property
-    def data_sources(self) -> tuple[str, ...]:
-        """What it learns from, as it was named: trainings of the same sources are compared with each other."""
-        raise NotImplementedError
-
-    @property
     def known_tokenizer_id(self) -> str | None:
         """The tokenizer it was ordered with; None when it brings one along or makes its own."""
         raise NotImplementedError
@@ -183,11 +178,6 @@ class LanguageModelSpec(TrainSpec):
     """`strict` refuses bytes that are not UTF-8; `replace` puts U+FFFD in and counts them."""
     sample_prompts: Annotated[tuple[Annotated[str, Field(max_length=2000)], ...], Field(max_length=16)] = ()
     """Prompts continued after training (eval/samples.jsonl); left out: the first words of the validation text."""
-
-    @property
-    def data_sources(self) -> tuple[str, ...]:
-        """The corpus."""
-        return (self.corpus_path,)
 
     @property
     def known_tokenizer_id(self) -> str | None:

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from model_trainer.core.contracts.base import as_json, dump_json
+from model_trainer.core.contracts.detector import DetectorSpec
 from model_trainer.core.contracts.evaluation import EvaluateSpec
 from model_trainer.core.contracts.tokenizer import TokenizerSpec
 from model_trainer.core.contracts.training import (
@@ -15,6 +16,7 @@ from model_trainer.core.contracts.training import (
     MemoryEstimate,
     OptimizerSpec,
     ScheduleSpec,
+    TrainSpec,
 )
 
 TRAIN: dict[str, object] = {
@@ -165,3 +167,18 @@ def test_memory_is_the_sum_of_its_parts() -> None:
     estimate = MemoryEstimate(num_parameters=1, weights=2, gradients=4, optimizer=8, activations=16)
 
     assert estimate.total() == 30
+
+
+def test_a_spec_says_which_tokenizer_it_was_ordered_with() -> None:
+    assert train().known_tokenizer_id == "01JD8Z3M6Q4T7V9XW2Y5A1B3C4"
+    with pytest.raises(NotImplementedError):
+        _ = TrainSpec(model_family="gpt2").known_tokenizer_id
+
+
+def test_a_detectors_tokenizer_is_named_or_made_in_a_size_not_both() -> None:
+    order: dict[str, object] = {"model_family": "any", "data_paths": ["a.csv"], "from_scratch": True}
+    tokenizer_id = "01JD8Z3M6Q4T7V9XW2Y5A1B3C4"
+    spec = DetectorSpec.model_validate_json(_json({**order, "tokenizer_id": tokenizer_id}))
+    assert spec.known_tokenizer_id == tokenizer_id
+    with pytest.raises(ValueError, match="not both"):
+        DetectorSpec.model_validate_json(_json({**order, "tokenizer_id": tokenizer_id, "vocab_size": 400}))

@@ -111,6 +111,7 @@ def test_the_digest_of_tokens_tells_tokenizers_apart(tmp_path: Path) -> None:
 def test_texts_without_any_token_are_texts_all_the_same(tmp_path: Path) -> None:
     found = windows([Row(""), Row("")], tmp_path)
     assert [found.window(text, range(0)) for text in range(2)] == [[1, 2], [1, 2]]
+    assert list(found.texts()) == [], "there is nothing to be seen in them"
 
 
 def test_half_a_surrogate_pair_is_hashed_like_anything_else(tmp_path: Path) -> None:
