@@ -41,6 +41,7 @@ from model_trainer.core.contracts.base import JsonObject, dump_json
 from model_trainer.core.contracts.detector_evaluation import DetectorEvaluation
 from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.contracts.jobs import TrainModel
+from model_trainer.core.logging import configure_logging
 from model_trainer.engine.data.logits import read_logits
 from model_trainer.worker.dispatch import dispatch
 
@@ -100,6 +101,7 @@ def main(arguments: list[str]) -> int:
     if options.data is None:
         print("nothing measured: name a folder of labelled pairs")
         return 0
+    configure_logging(service="model-trainer-cli", level="WARNING", readable=True)
     began = time.monotonic()
     rows = read_pairs(options.data)
     extra: JsonObject = {

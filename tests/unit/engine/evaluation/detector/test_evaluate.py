@@ -133,6 +133,18 @@ def test_a_promise_is_about_one_text_of_each_source_document() -> None:
             assert each.promised_fpr.high == pytest.approx(among.ppf(0.975) / num_sources)
 
 
+def test_one_document_in_many_copies_breaks_no_promise() -> None:
+    human = np.flatnonzero(TEST.labels == 0)
+    copies = human[: len(human) // 4]
+    groups, logits = TEST.groups.copy(), TEST.logits.copy()
+    groups[copies], logits[copies] = groups[copies[0]], 50.0
+    found = {each.name: each for each in _evaluated(replace(TEST, groups=groups, logits=logits)).decisions}
+    fpr_5 = found["fpr_5"]
+    assert fpr_5.promised_fpr is not None
+    assert fpr_5.fpr.value > fpr_5.promised_fpr.high
+    assert fpr_5.kept_promise
+
+
 def test_a_broken_promise_is_said() -> None:
     shifted = replace(TEST, logits=TEST.logits + 2.0)
     found = _evaluated(shifted)
