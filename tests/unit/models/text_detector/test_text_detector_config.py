@@ -161,6 +161,10 @@ def test_exactly_enough_parameters_will_do() -> None:
     assert refusal(scratch(layers=1, min_params=exact + 1))[0] == "/min_params"
 
 
+def test_weights_are_not_chosen_on_the_texts_that_thresholds_are_fitted_on() -> None:
+    assert FAMILY.resolve(scratch(), CPU, vocab_size=100).checkpoint.keep_best is False
+
+
 @pytest.mark.parametrize(
     ("asked", "pointer"),
     [
