@@ -11,8 +11,10 @@ from model_trainer.cli.session import Session
 from model_trainer.cli.spec_file import build_spec
 from model_trainer.client.views import RunView
 from model_trainer.container import local
+from model_trainer.core.artifact_files import DATA_REPORT
 from model_trainer.core.compute.machine import Machine
 from model_trainer.core.contracts.base import JsonObject, as_json
+from model_trainer.core.contracts.data_report import DataReport
 from model_trainer.core.contracts.run import RunRecord
 from model_trainer.core.errors import AppError, ErrorCode, FieldFault
 
@@ -117,11 +119,30 @@ def run_training(
         record = work.train(body_of(wishes, finish=finish, probe=probe))
     record = completed(record)
     artifact = container.artifacts.folder("models", record.run_id)
+    for line in evidence(DataReport.model_validate_json((artifact / DATA_REPORT).read_bytes())):
+        session.output.note(line)
     session.output.note(f"Artifact: {artifact}")
     if output_dir is not None:
         show_artifact(artifact, Path(output_dir))
         session.output.note(f"Shown in: {output_dir}")
     session.output.show(as_json(record), render=lambda: rendering.run_card(_view(record)))
+
+
+def evidence(report: DataReport) -> list[str]:
+    """What columns and labels were taken for, file by file, with the reasons; then what is odd about the texts."""
+    lines: list[str] = []
+    for file in report.files:
+        lines += [
+            f"{file.path}: {choice.role} is column {choice.column!r} ({choice.evidence})"
+            for choice in file.columns
+            if choice.column is not None
+        ]
+        lines += [
+            f"{file.path}: label {meaning.value!r} means {'AI' if meaning.label else 'human'} ({meaning.evidence})"
+            for meaning in file.labels
+        ]
+    lines += [f"warning: shortcut: {finding.message}" for finding in report.audit if finding.is_shortcut]
+    return [*lines, *(f"warning: {warning}" for warning in report.warnings)]
 
 
 def body_of(wishes: Wishes, *, finish: bool, probe: Callable[[], Gpu]) -> JsonObject:

@@ -9,7 +9,6 @@ from model_trainer.core.contracts.corpus import SplitName
 from model_trainer.core.contracts.detector import CalibrateSpec
 from model_trainer.core.contracts.detector_evaluation import DetectorEvaluation
 from model_trainer.core.contracts.run import Phase, RunRecord
-from model_trainer.core.errors import ErrorCode
 from model_trainer.core.failpoints import Failpoint
 from model_trainer.core.files import write_atomically
 from model_trainer.core.logging import get_logger
@@ -26,7 +25,7 @@ from model_trainer.worker.detector.stages import (
     refresh_stage,
 )
 from model_trainer.worker.detector.trained import TrainedDetector, find_detector
-from model_trainer.worker.follow_up import alone_on, own_folder, parent_of
+from model_trainer.worker.follow_up import alone_on, follow_up_job, own_folder, parent_of
 from model_trainer.worker.job import Job, JobResult
 from model_trainer.worker.lease import HeldRun
 from model_trainer.worker.parts import WorkerParts
@@ -36,22 +35,14 @@ log = get_logger(__name__)
 
 def calibrate_model_job(parts: WorkerParts) -> Job:
     """Carries out a calibration record: `calibrations/<its id>/` of the model holds the result, and the model takes it."""
-    return _CalibrateModel(parts).job()
+    return follow_up_job(parts, _CalibrateModel(parts).work)
 
 
 class _CalibrateModel:
     def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
 
-    def job(self) -> Job:
-        return Job(
-            work=self._work, folder=self._folder, ended=self._ended, fallback=ErrorCode.EVALUATION_FAILED
-        )
-
-    def _folder(self, record: RunRecord) -> Path:
-        return own_folder(self._parts, record)
-
-    def _work(self, held: HeldRun, record: RunRecord) -> JobResult:
+    def work(self, held: HeldRun, record: RunRecord) -> JobResult:
         spec = CalibrateSpec.model_validate_json(dump_json(record.spec))
         held.enter_phase(Phase.STARTING, "Reading the model's logits")
         trained = find_detector(self._parts, parent_of(record))
@@ -62,7 +53,7 @@ class _CalibrateModel:
         self, held: HeldRun, record: RunRecord, *, spec: CalibrateSpec, trained: TrainedDetector
     ) -> JobResult:
         """All of it into the job's own folder; then, without a stop in between, into the model's."""
-        folder, artifact = self._folder(record), trained.folder
+        folder, artifact = own_folder(self._parts, record), trained.folder
         validation = read_logits(artifact / files.VALIDATION_LOGITS)
         split, evaluated = _evaluated(artifact, validation)
         held.enter_phase(Phase.CALIBRATING, "Fitting probabilities and thresholds")
@@ -91,10 +82,6 @@ class _CalibrateModel:
         close_evaluation(record, self._parts.artifacts, evaluated=trained.record)
         self._parts.reached(Failpoint.FINISH_SEALED)
         return _job_result(held, evaluation, calibration)
-
-    def _ended(self, record: RunRecord) -> None:
-        evaluated = self._parts.other_run(parent_of(record))
-        close_evaluation(record, self._parts.artifacts, evaluated=evaluated)
 
 
 def _evaluated(artifact: Path, validation: Logits) -> tuple[SplitName, Logits]:

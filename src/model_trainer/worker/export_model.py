@@ -1,13 +1,10 @@
 """The job that exports a trained detector again, from its saved weights: with int8 or without."""
 
-from pathlib import Path
-
 from model_trainer.core import artifact_files as files
 from model_trainer.core.contracts.base import as_json, dump_json
 from model_trainer.core.contracts.detector import ExportSpec
 from model_trainer.core.contracts.export import ExportReport
 from model_trainer.core.contracts.run import Phase, RunRecord
-from model_trainer.core.errors import ErrorCode
 from model_trainer.core.failpoints import Failpoint
 from model_trainer.core.files import write_atomically
 from model_trainer.core.logging import get_logger
@@ -18,7 +15,7 @@ from model_trainer.worker.detector.data import texts_of
 from model_trainer.worker.detector.preparing import same_rows
 from model_trainer.worker.detector.stages import Sample, card_stage, export_stage, sample_of
 from model_trainer.worker.detector.trained import TrainedDetector, find_detector
-from model_trainer.worker.follow_up import alone_on, own_folder, parent_of
+from model_trainer.worker.follow_up import alone_on, follow_up_job, own_folder, parent_of
 from model_trainer.worker.job import Job, JobResult
 from model_trainer.worker.lease import HeldRun
 from model_trainer.worker.outcomes import faults_at
@@ -29,22 +26,14 @@ log = get_logger(__name__)
 
 def export_model_job(parts: WorkerParts) -> Job:
     """Carries out an export record: the model gets a new bundle, `exports/<its id>/` of the model a copy of the report."""
-    return _ExportModel(parts).job()
+    return follow_up_job(parts, _ExportModel(parts).work)
 
 
 class _ExportModel:
     def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
 
-    def job(self) -> Job:
-        return Job(
-            work=self._work, folder=self._folder, ended=self._ended, fallback=ErrorCode.EVALUATION_FAILED
-        )
-
-    def _folder(self, record: RunRecord) -> Path:
-        return own_folder(self._parts, record)
-
-    def _work(self, held: HeldRun, record: RunRecord) -> JobResult:
+    def work(self, held: HeldRun, record: RunRecord) -> JobResult:
         spec = ExportSpec.model_validate_json(dump_json(record.spec))
         held.enter_phase(Phase.STARTING, "Loading the model")
         trained = find_detector(self._parts, parent_of(record))
@@ -64,7 +53,7 @@ class _ExportModel:
             )
             card_stage(trained.folder)
             kept = (trained.folder / files.EXPORT_REPORT).read_bytes()
-            write_atomically(self._folder(record) / files.EXPORT_REPORT, kept)
+            write_atomically(own_folder(self._parts, record) / files.EXPORT_REPORT, kept)
             self._parts.reached(Failpoint.FINISH_EVALUATED)
             close_evaluation(record, self._parts.artifacts, evaluated=trained.record)
             self._parts.reached(Failpoint.FINISH_SEALED)
@@ -74,10 +63,6 @@ class _ExportModel:
         """What int8 is tried on; without it no text is needed, so that a model outlives its data."""
         with faults_at("/quantize"), same_rows(self._parts, trained, report=held.report) as rows:
             return sample_of(texts_of(rows, "validation"), seed=trained.spec.seed)
-
-    def _ended(self, record: RunRecord) -> None:
-        evaluated = self._parts.other_run(parent_of(record))
-        close_evaluation(record, self._parts.artifacts, evaluated=evaluated)
 
 
 def _job_result(report: ExportReport) -> JobResult:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from model_trainer.core.contracts.training import Recipe
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.engine.devices import probe_machine, select_device
 from model_trainer.engine.protocols import Device
+from model_trainer.worker.account import close_evaluation
+from model_trainer.worker.job import Job, JobResult
 from model_trainer.worker.lease import HeldRun
 from model_trainer.worker.parts import WorkerParts
 
@@ -24,6 +26,18 @@ def parent_of(record: RunRecord) -> str:
     if record.parent_run_id is None:
         raise AppError(ErrorCode.INTERNAL, f"A record of kind {record.kind.value} names no run.")
     return record.parent_run_id
+
+
+def follow_up_job(parts: WorkerParts, work: Callable[[HeldRun, RunRecord], JobResult]) -> Job:
+    """A job on a trained model: it writes into a folder of its own there, and the model's manifest lists what it left."""
+
+    def folder(record: RunRecord) -> Path:
+        return own_folder(parts, record)
+
+    def ended(record: RunRecord) -> None:
+        close_evaluation(record, parts.artifacts, evaluated=parts.other_run(parent_of(record)))
+
+    return Job(work=work, folder=folder, ended=ended, fallback=ErrorCode.EVALUATION_FAILED)
 
 
 def own_folder(parts: WorkerParts, record: RunRecord) -> Path:

@@ -19,29 +19,15 @@ from model_trainer.cli.demo_detector import (
 from model_trainer.cli.session import Session
 from model_trainer.core.errors import AppError, ErrorCode
 from tests.unit.cli.bench import Bench
+from tests.unit.cli.labelled import HUMAN
 from tests.unit.cli.test_demo_corpus import LONG
-
-WORDS = [
-    "rain",
-    "lane",
-    "kettle",
-    "brother",
-    "muddy",
-    "laughed",
-    "bicycle",
-    "supper",
-    "window",
-    "awkward",
-    "grin",
-    "hedge",
-]
 
 
 def library(folder: Path) -> Path:
     """Docstrings of a hundred words and more, each with words of its own."""
     folder.mkdir()
     for number in range(64):
-        said = " ".join(f"{WORDS[(number * place + place // 7) % 12]}" for place in range(110))
+        said = " ".join(f"{HUMAN[(number * place + place // 7) % 12]}" for place in range(110))
         (folder / f"m{number:02}.py").write_text(f'"""{LONG} Number {number}: {said}."""\n')
     return folder
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from model_trainer.cli.detecting import NOTHING, Gpu, Wishes, body_of, probe_gpu, run_training
+from model_trainer.cli.detecting import NOTHING, Gpu, Wishes, body_of, evidence, probe_gpu, run_training
 from model_trainer.cli.detector_files import SHOWN
 from model_trainer.cli.detector_tables import figure
 from model_trainer.core.compute.machine import Machine
 from model_trainer.core.contracts.base import JsonObject
+from model_trainer.core.contracts.data_report import DataReport, ShortcutFinding
 from model_trainer.core.contracts.detector_evaluation import Figure, Interval
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.engine.devices import cuda_has_bf16, probe_machine
@@ -222,7 +223,11 @@ def test_training_alone_ends_with_its_logits(
         "val_logits.npz",
         "test_logits.npz",
     }
-    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    out, err = capsys.readouterr()
+    assert "labelled.jsonl: text is column 'text' (" in err
+    assert "labelled.jsonl: label 'ai' means AI (" in err
+    assert "labelled.jsonl: label 'human' means human (" in err
+    record = json.loads(out.splitlines()[-1])
     assert record["status"] == "completed"
     assert record["spec"]["finish"] is False
     # A second training into the same folder takes the place of the first; without a folder none is touched.
@@ -442,3 +447,19 @@ def test_an_error_has_the_code_of_what_went_wrong() -> None:
     with pytest.raises(AppError) as caught:
         body(wishes(tpu_bf16=True))
     assert caught.value.code is ErrorCode.DEVICE_UNAVAILABLE
+
+
+def test_shortcuts_and_oddities_of_the_data_are_told(shown: Path) -> None:
+    report = DataReport.model_validate_json((shown / "data_report.json").read_bytes())
+    finding = ShortcutFinding(
+        feature="newlines",
+        roc_auc=0.94,
+        direction="higher_is_ai",
+        is_shortcut=True,
+        message="newlines alone reach 0.94",
+    )
+    harmless = finding.model_copy(update={"is_shortcut": False, "message": "nothing to say"})
+    told = report.model_copy(update={"audit": (finding, harmless), "warnings": ("Few rows.",)})
+    lines = evidence(told)
+    assert lines[-2:] == ["warning: shortcut: newlines alone reach 0.94", "warning: Few rows."]
+    assert not any("nothing to say" in line for line in lines)
