@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("corpus", "artifacts", "runs", "logs")
+FOLDERS = ("corpus", "corpus/corpus_cache", "artifacts", "runs", "logs")
 CONTAINER_USER = 1000
 
 

@@ -14,7 +14,10 @@ Where everything lies, floor by floor from the top; `DESIGN.md` tells how it wor
 docstrings by `make map`; the gates fail when it is stale.
 """
 FLOORS = (
-    ("Doors", ("__main__.py", "doors.py", "api", "cli", "worker_entry.py", "maintenance")),
+    (
+        "Doors",
+        ("__main__.py", "doors.py", "api", "cli", "worker_entry.py", "inference_entry.py", "maintenance"),
+    ),
     ("Composition", ("container.py",)),
     ("What is set going, and what is done", ("orchestrators", "worker")),
     ("What can be trained", ("registry.py", "models", "tokenizers")),

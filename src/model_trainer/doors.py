@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from model_trainer.cli.session import Stack
+    from model_trainer.cli.session import CleanUp, Stack
     from model_trainer.core.config import Settings
     from model_trainer.core.logging import ServiceName
     from model_trainer.maintenance.rebuild import RebuiltRun
+    from model_trainer.maintenance.telling import Removal
 
 
 class ConfigureLogging(Protocol):
@@ -60,6 +61,13 @@ class LiveDoors:
         self._start_logging(settings, "model-trainer-worker", log_name=f"worker-{queue}")
         serve_worker(settings, queue)
 
+    def answer(self, settings: "Settings") -> None:
+        """Questions to trained models, until SIGTERM or Ctrl-C."""
+        from model_trainer.inference_entry import serve_inference
+
+        self._start_logging(settings, "model-trainer-worker", log_name="inference")
+        serve_inference(settings)
+
     def maintain(self, settings: "Settings") -> None:
         """The reaper and the cleanup, until SIGTERM or Ctrl-C."""
         from model_trainer.container import live
@@ -77,6 +85,20 @@ class LiveDoors:
 
         self._configure(service="model-trainer-cli", level="WARNING", readable=True)
         return rebuild(live(settings), adopt=adopt)
+
+    def clean_up(self, settings: "Settings", what: "CleanUp", *, dry_run: bool) -> "tuple[Removal, ...]":
+        """Cleans once; what it did is logged as the maintenance process logs it."""
+        from model_trainer.container import live
+        from model_trainer.maintenance.cleaning import clean_up
+
+        self._configure(
+            service="model-trainer-cleanup",
+            level=settings.effective_log_level,
+            readable=True,
+            log_file=settings.app.logs_root / "cleanup.jsonl",
+            quiet=True,
+        )
+        return tuple(clean_up(live(settings), what, dry_run=dry_run))
 
     def log_quietly(self, settings: "Settings") -> None:
         """A command that does a worker's job: its terminal shows what went wrong, the run's own log all of it."""
@@ -97,6 +119,12 @@ class LiveDoors:
         from model_trainer.container import live
 
         live(settings).runs.ping()
+
+    def check_store(self, settings: "Settings") -> None:
+        """Raises STORE_UNAVAILABLE or CONFIG_INVALID when the artifact store cannot be worked with."""
+        from model_trainer.container import live
+
+        live(settings).store.check()
 
     def find_redis_server(self) -> Path:
         """The server binary of the embedded stack; raises STACK_FAILED when there is none."""

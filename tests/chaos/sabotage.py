@@ -19,9 +19,9 @@ from model_trainer.infra.queue.rq_queue import RqJobQueue
 from model_trainer.infra.storage.run_locks import NoRunLocks
 from model_trainer.worker.dispatch import dispatch
 from model_trainer.worker.parts import WorkerParts
+from model_trainer.worker.presence import REGISTRATION_SECONDS, describe_worker
 from model_trainer.worker.supervise import supervise
 from model_trainer.worker.train_model import train_model_job
-from model_trainer.worker_entry import REGISTRATION_SECONDS, describe_worker
 
 
 def work_badly(settings: Settings, *, queue: str, how: str) -> None:
@@ -94,6 +94,13 @@ class Usurper(RedisRunStore):
     def finish(self, lease: Lease, outcome: Outcome, events: tuple[Event, ...] = ()) -> RunRecord:
         """As the present owner."""
         return super().finish(self._as_owner(lease), outcome, events)
+
+    def point_at_artifact(
+        self, run_id: str, *, file_id: str, epoch: int | None, instead_of: str | None = None
+    ) -> RunRecord:
+        """As the present owner."""
+        present = None if epoch is None else self.get(run_id).epoch
+        return super().point_at_artifact(run_id, file_id=file_id, epoch=present, instead_of=instead_of)
 
     def release(self, lease: Lease, hand_back: HandBack, events: tuple[Event, ...] = ()) -> RunRecord:
         """As the present owner."""

@@ -105,6 +105,7 @@ class Stack:
                 Member("worker-1", "worker", "training", env=first, sabotage=sabotage),
                 Member("worker-2", "worker", "training", env=second, sabotage=sabotage),
                 Member("worker-short", "worker", "short"),
+                Member("inference", "inference", ""),
                 Member("maintenance", "maintenance", ""),
             )
         }

@@ -21,7 +21,7 @@ from model_trainer.core.config import load_settings
 from model_trainer.doors import LiveDoors
 from model_trainer.infra.queue.parent_death import die_with_parent, load_process_control
 from model_trainer.registry import Registry
-from model_trainer.worker_entry import preload
+from model_trainer.worker.preloading import preload
 from tests.chaos.sabotage import work_badly
 
 PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
@@ -29,6 +29,7 @@ MODULES = (
     "model_trainer.api.main",
     "model_trainer.api.serve",
     "model_trainer.container",
+    "model_trainer.inference_entry",
     "model_trainer.maintenance.run",
     "model_trainer.worker.train_model",
     "hypercorn.asyncio.run",
@@ -39,7 +40,7 @@ class Order(TypedDict):
     """One process to start."""
 
     role: str
-    """api, worker or maintenance."""
+    """api, worker, inference or maintenance."""
     argument: str
     """The API's port, the worker's queue."""
     sabotage: str
@@ -142,6 +143,8 @@ def _open_door(order: Order) -> None:
             work_badly(settings, queue=order["argument"], how=order["sabotage"])
         case "worker":
             doors.work(settings, queue=order["argument"])
+        case "inference":
+            doors.answer(settings)
         case "maintenance":
             doors.maintain(settings)
         case _:

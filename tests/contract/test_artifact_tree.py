@@ -15,17 +15,26 @@ from model_trainer.core.contracts.manifest import RunPointer
 from model_trainer.core.contracts.run import Phase, Progress, RunKind, RunRecord, RunStatus
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.ports.storage import ArtifactTree
+from model_trainer.infra.persistence.memory import MemoryRunStore
+from model_trainer.infra.queue.memory import MemoryJobQueue
 from model_trainer.infra.storage.artifact_tree import LocalArtifactTree
 from model_trainer.infra.storage.memory import MemoryArtifactTree
+from model_trainer.infra.storage.stored_tree import StoredArtifactTree
+from model_trainer.infra.storage.stores.memory import MemoryStore
 
 ITEM = "01JD8Z3M6Q4T7V9XW2Y5A1B3C4"
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "stored"])
 def tree(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactTree:
     made: dict[str, Callable[[], ArtifactTree]] = {
         "local": lambda: LocalArtifactTree(tmp_path / "artifacts", tmp_path / "runs"),
         "memory": MemoryArtifactTree,
+        "stored": lambda: StoredArtifactTree(
+            LocalArtifactTree(tmp_path / "artifacts", tmp_path / "runs"),
+            store=MemoryStore(),
+            record_of=MemoryRunStore(queue=MemoryJobQueue(), clock=lambda: 0.0, announce=lambda _: None).get,
+        ),
     }
     return made[request.param]()
 
@@ -153,6 +162,89 @@ def test_a_pointer_is_replaced_as_a_whole(tree: ArtifactTree) -> None:
     written = runs_root(tree) / ITEM / "manifest.json"
     assert RunPointer.model_validate_json(written.read_bytes()) == pointer("completed")
     assert [path.name for path in written.parent.iterdir()] == ["manifest.json"]
+
+
+def test_where_an_artifact_is_stored_stays_known_from_the_pointer_before(tree: ArtifactTree) -> None:
+    stored: dict[str, object] = {"artifact_file_id": "a" * 64, "stored_manifest_sha256": "b" * 64}
+    tree.write_pointer(pointer("running"))
+    assert tree.read_pointer(ITEM) == pointer("running")
+    tree.write_pointer(pointer("running").model_copy(update=stored))
+    tree.write_pointer(pointer("completed"))
+
+    assert tree.read_pointer(ITEM) == pointer("completed").model_copy(update=stored)
+
+    newer: dict[str, object] = {"artifact_file_id": "c" * 64, "stored_manifest_sha256": "d" * 64}
+    tree.write_pointer(pointer("completed").model_copy(update=newer))
+    assert tree.read_pointer(ITEM) == pointer("completed").model_copy(update=newer)
+
+
+def test_a_pointer_that_cannot_be_read_is_none_and_is_written_anew(tree: ArtifactTree) -> None:
+    assert tree.read_pointer(ITEM) is None
+    tree.write_pointer(pointer("running"))
+    (runs_root(tree) / ITEM / "manifest.json").write_text("{")
+
+    assert tree.read_pointer(ITEM) is None
+
+    tree.write_pointer(pointer("completed"))
+    assert tree.read_pointer(ITEM) == pointer("completed")
+    with pytest.raises(AppError, match="ULID"):
+        tree.read_pointer("../x")
+
+
+def test_a_folder_in_use_is_not_removed_and_one_that_nobody_uses_is(tree: ArtifactTree) -> None:
+    folder = tree.create("models", ITEM)
+    (folder / "a.json").write_text("{}")
+    with tree.use("models", ITEM) as used:
+        assert used == folder == tree.here("models", ITEM)
+        assert not again(tree).remove("models", ITEM, if_still=lambda _: True)
+        assert (folder / "a.json").exists()
+    assert not tree.remove("models", ITEM, if_still=lambda _: False)
+    assert tree.remove("models", ITEM, if_still=lambda place: place == folder)
+    assert tree.here("models", ITEM) is None
+    assert not tree.exists("models", ITEM)
+    assert not tree.remove("models", ITEM, if_still=lambda _: True)
+    assert not list(folder.parent.iterdir())
+
+
+def test_a_folder_that_is_not_there_is_not_used_and_nothing_is_made_for_it(tree: ArtifactTree) -> None:
+    for item_id in (ITEM, "../x"):
+        assert tree.here("models", item_id) is None
+        with pytest.raises(AppError) as caught, tree.use("models", item_id):
+            pytest.fail("there is none")
+        assert caught.value.code is ErrorCode.ARTIFACT_NOT_FOUND
+    assert not (runs_root(tree) / ITEM).exists()
+
+
+def test_the_last_use_is_known(tree: ArtifactTree) -> None:
+    assert tree.used_at("models", ITEM) == 0.0
+    tree.write_pointer(pointer("running"))
+    folder = tree.create("models", ITEM)
+    mark = runs_root(tree) / ITEM / "in_use"
+
+    def long_ago() -> None:
+        for place in (folder, mark):
+            os.utime(place, (100, 100))
+        assert tree.used_at("models", ITEM) == 100.0
+
+    long_ago()
+    tree.here("models", ITEM)
+    tree.exists("models", ITEM)
+    assert tree.used_at("models", ITEM) == 100.0, "to look is no use"
+    tree.folder("models", ITEM)
+    assert tree.used_at("models", ITEM) > 100.0
+    long_ago()
+    with tree.use("models", ITEM):
+        assert tree.used_at("models", ITEM) > 100.0
+        long_ago()
+    assert tree.used_at("models", ITEM) > 100.0, "a use counts from its end"
+
+
+def test_a_folder_is_given_out_although_nothing_can_be_noted(tree: ArtifactTree) -> None:
+    folder = tree.create("models", ITEM)
+    runs_root(tree).mkdir(exist_ok=True)
+    (runs_root(tree) / ITEM).write_text("no folder")
+
+    assert tree.folder("models", ITEM) == folder
 
 
 def test_free_space_is_known_before_anything_is_written(tree: ArtifactTree) -> None:

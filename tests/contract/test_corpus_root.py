@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from model_trainer.core.config.settings import CorpusCacheSettings
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.ports.storage import LABELLED_SUFFIXES, CorpusRoot
-from model_trainer.infra.storage.corpus_root import LocalCorpusRoot
+from model_trainer.infra.storage.corpus_cache import LocalCorpusCache
+from model_trainer.infra.storage.corpus_root import CACHE_FOLDER, LocalCorpusRoot
+from model_trainer.infra.storage.filed_corpora import FiledCorpora
 from model_trainer.infra.storage.memory import MemoryCorpusRoot
+from model_trainer.infra.storage.stores.memory import MemoryStore
 
 
 @dataclass
@@ -31,7 +35,7 @@ class Place:
         return caught.value.code
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "filed"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     def local() -> Place:
         folder = tmp_path / "data" / "corpora"
@@ -42,7 +46,13 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
         corpora = MemoryCorpusRoot({})
         return Place(corpora, Path(os.path.realpath(corpora.root)))
 
-    kinds: dict[str, Callable[[], Place]] = {"local": local, "memory": memory}
+    def filed() -> Place:
+        near = local()
+        settings = CorpusCacheSettings(max_bytes=1 << 30, min_free_bytes=0)
+        cache = LocalCorpusCache(near.folder / CACHE_FOLDER, store=MemoryStore(), settings=settings)
+        return Place(FiledCorpora(near.corpora, cache=cache), near.folder)
+
+    kinds: dict[str, Callable[[], Place]] = {"local": local, "memory": memory, "filed": filed}
     made = kinds[request.param]()
     (made.folder / "shelf" / "inner").mkdir(parents=True)
     (made.folder / "shelf" / "b.txt").write_text("bee")
@@ -219,3 +229,32 @@ def test_a_refusal_names_the_field_that_was_asked_for(place: Place, corpus_path:
 def test_a_refusal_lists_the_suffixes_that_were_asked_for(place: Place) -> None:
     with pytest.raises(AppError, match=r"supported are \.csv, \.jsonl, \.parquet\.$"):
         place.corpora.locate("shelf", suffixes=LABELLED_SUFFIXES)
+
+
+def test_a_look_finds_what_locating_finds(place: Place) -> None:
+    looked, located = place.corpora.look_up("shelf"), place.corpora.locate("shelf")
+
+    assert looked == located
+    assert looked.is_near
+    with pytest.raises(AppError) as caught:
+        place.corpora.look_up("void", suffixes=LABELLED_SUFFIXES, pointer="/data_paths/3")
+    assert caught.value.faults[0].pointer == "/data_paths/3"
+
+
+@pytest.mark.parametrize(
+    "spelling", ["corpus_cache", "corpus_cache/a.txt", "./corpus_cache/", "{root}/corpus_cache"]
+)
+def test_what_was_fetched_from_the_store_is_not_reached_by_a_path(place: Place, spelling: str) -> None:
+    (place.folder / "corpus_cache").mkdir()
+    (place.folder / "corpus_cache" / "a.txt").write_text("of the store")
+
+    assert place.refusal(spelling.format(root=place.folder)) is ErrorCode.DATA_PATH_FORBIDDEN
+    assert place.corpora.locate(".").names == ("empty.txt", "shelf/b.txt", "shelf/inner/a.MD")
+
+
+def test_a_folder_further_down_may_have_the_name_of_the_cache(place: Place) -> None:
+    (place.folder / "shelf" / "corpus_cache").mkdir()
+    (place.folder / "shelf" / "corpus_cache" / "c.txt").write_text("sea")
+
+    assert place.corpora.locate("shelf").names == ("b.txt", "corpus_cache/c.txt", "inner/a.MD")
+    assert place.corpora.locate("shelf/corpus_cache").names == ("c.txt",)

@@ -155,6 +155,27 @@ class RunLife(RuleBasedStateMachine):
         news = (JobResumed(job_id=self.run_id, user_id=None, step=1),)
         self.owned(lambda store, lease: store.runs.release(lease, hand_back, news), choice)
 
+    @rule(choice=st.sampled_from([-1, -1, 0]), digit=st.sampled_from("ab"))
+    def point_at_artifact(self, choice: int, digit: str) -> None:
+        self.owned(
+            lambda store, lease: store.runs.point_at_artifact(
+                lease.run_id, file_id=digit * 64, epoch=lease.epoch
+            ),
+            choice,
+        )
+
+    @rule(digit=st.sampled_from("cd"))
+    def point_at_artifact_after_the_end(self, digit: str) -> None:
+        answer = self.both(
+            lambda store: store.runs.point_at_artifact(self.run_id, file_id=digit * 64, epoch=None)
+        )
+        assert (answer is ErrorCode.CONFLICT) == (not self.record().status.is_terminal)
+
+    @rule()
+    def forget_what_goes_on(self) -> None:
+        if not self.record().status.is_terminal:
+            assert self.both(lambda store: store.runs.forget(self.run_id)) is ErrorCode.CONFLICT
+
     @rule()
     def request_cancel(self) -> None:
         self.both(lambda store: store.runs.request_cancel(self.run_id))
@@ -244,7 +265,7 @@ class RunLife(RuleBasedStateMachine):
         assert record.epoch >= before.epoch
         assert record.last_event_seq >= before.last_event_seq
         if before.status.is_terminal and record.status is before.status:
-            assert timeless(record) == timeless(before)
+            assert timeless(record) == timeless(before) | {"artifact_file_id": record.artifact_file_id}
         self.before = record
 
     @invariant()
@@ -252,6 +273,7 @@ class RunLife(RuleBasedStateMachine):
         record = self.record()
         names = (f"runs:status:{self.run_id}", f"runs:msg:{self.run_id}")
         assert self.client.many([("GET", name) for name in names]) == [record.status.value, record.message]
+        assert self.client.call("GET", f"runs:artifact:{self.run_id}:file_id") == record.artifact_file_id
         assert (
             self.client.call("ZSCORE", f"runs:index:train:status:{record.status.value}", self.run_id) == 0.0
         )

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 import transformers
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.tokenizer import TokenizerSpec
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.ports.tokenizers import Tokenizer
+from model_trainer.engine.inference.text_stream import TextStream
 from model_trainer.registry import Registry
 from model_trainer.tokenizers.kind import TokenizerBackend, TokenizerKind
 from model_trainer.tokenizers.stats import measure
@@ -145,6 +146,43 @@ def test_any_valid_unicode_comes_back_exactly_where_the_kind_says_so(case: Train
     assert case.tokenizer.decode(ids) == text or not case.tokenizer.inspect().lossless
 
 
+def spans_agree(tokenizer: Tokenizer, text: str) -> None:
+    """Each token has characters, in order, and every character is some token's."""
+    ids, spans = tokenizer.encode_with_spans(text)
+    assert ids == tokenizer.encode(text)
+    assert len(spans) == len(ids)
+    assert all(0 <= start < end <= len(text) for start, end in spans), text
+    assert [start for start, _ in spans] == sorted(start for start, _ in spans), text
+    assert {at for start, end in spans for at in range(start, end)} == set(range(len(text))), text
+
+
+@given(text=UNICODE)
+@example(text="\r\n\r\x01\x85")
+@example(text="e\u0301 \u1e9b\u0323 A\u0300\u0301")
+@settings(max_examples=300, deadline=None, database=None, derandomize=True)
+def test_every_token_knows_the_characters_it_stands_for(case: Trained, text: str) -> None:
+    spans_agree(case.tokenizer, text)
+    if not case.tokenizer.inspect().lossless or set(text) & {"\u2581", "\ue000"}:
+        return
+    for token, (start, end) in zip(*case.tokenizer.encode_with_spans(text), strict=True):
+        decoded = case.tokenizer.decode([token])
+        # A token that begins or ends within a character has all of it.
+        assert decoded.strip("\ufffd") in text[start:end]
+        assert end - start == len(decoded) or "\ufffd" in decoded
+
+
+@given(text=UNICODE)
+@example(text="\u2581 \ue000 \ue0001 \ue0000 \u2581")
+@example(text="€€\ufffd€ 👩‍👩‍👧‍👦")
+@settings(max_examples=300, deadline=None, database=None, derandomize=True)
+def test_text_told_token_by_token_is_the_whole_text(case: Trained, text: str) -> None:
+    """What streaming needs: text that ends with a whole character is not changed by what comes after it."""
+    stream = TextStream(case.tokenizer)
+    ids = case.tokenizer.encode(text)
+    pieces = [stream.push(token) for token in ids]
+    assert "".join([*pieces, stream.finish()]) == case.tokenizer.decode(ids)
+
+
 def test_special_tokens_in_the_text_are_text(case: Trained) -> None:
     info = case.tokenizer.inspect()
     ids = case.tokenizer.encode(" ".join([*SPECIAL_TOKENS, "end"]))
@@ -191,6 +229,18 @@ def test_normalising_tokenizers_agree_as_well_and_admit_their_loss(
     composed = {"nfc": "e\u0301", "nfkc": "ﬁ", "lowercase": "Text"}[normalisation]
     plain = {"nfc": "é", "nfkc": "fi", "lowercase": "text"}[normalisation]
     assert changed.tokenizer.encode(composed) == changed.tokenizer.encode(plain)
+    for text in (*PASSAGES[:3], *ODD_TEXTS, "A\u0300\u0301 e\u0301x ﬁﬂ \u1e9b\u0323"):
+        spans_agree(changed.tokenizer, text)
+
+
+def test_a_chat_template_is_where_transformers_looks_for_it(case: Trained, tmp_path: Path) -> None:
+    template = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[assistant]{{ eos_token }}"
+    trained(case.kind, case.spec.model_copy(update={"chat_template": template}), tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    prompt = theirs.apply_chat_template([{"role": "user", "content": "Hi."}], tokenize=False)
+    assert prompt == "[user] Hi.\n[assistant]<|endoftext|>"
+    assert (tmp_path / "tokenizer.json").read_bytes() == (case.folder / "tokenizer.json").read_bytes()
+    assert "chat_template" not in (case.folder / "tokenizer_config.json").read_text()
 
 
 def test_statistics_add_up(case: Trained) -> None:

@@ -9,7 +9,7 @@ from model_trainer.core.contracts.training import Precision
 from model_trainer.engine.devices import probe_machine, select_device
 from model_trainer.engine.devices.cuda import list_cuda
 from model_trainer.models.family import LanguageFamily
-from tests.contract.test_families import FAMILIES, recipe_of, train
+from tests.contract.test_families import FAMILIES, continued, recipe_of, saved, train
 from tests.contract.witness import Witness
 
 pytestmark = [pytest.mark.device, pytest.mark.skipif(not list_cuda(), reason="needs a CUDA device")]
@@ -55,3 +55,16 @@ def test_every_family_trains_and_resumes_on_cuda(
     model = train(family, recipe, tmp_path, "checkpoints", resumed)
     assert resumed.resumed_at in (6, 7)
     assert all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_a_decoder_says_on_cuda_what_it_says_on_the_cpu(family: LanguageFamily, tmp_path: Path) -> None:
+    recipe = recipe_of(family)
+    saved(family, recipe, tmp_path)
+    prompts = [[1, 2, 3], [4], [place % 5 for place in range(16)]]
+    answers = [
+        continued(family.backend().decoder(recipe, tmp_path, select_device(name)), prompts, num_tokens=40)
+        for name in ("cpu", "cuda")
+    ]
+    assert answers[0][0] == answers[1][0]
+    torch.testing.assert_close(answers[0][1], answers[1][1].cpu(), rtol=0, atol=1e-3)

@@ -384,7 +384,59 @@ STREAMS = [
     Attack("a stream of nobody", get(f"/runs/{ULID}/events", EVENTS)),
 ]  # fmt: skip
 
-TABLE = [*KEYS, *IDS, *METHODS, *CORPORA, *SPECS, *FILES, *FRAMING, *STREAMS]
+STORED = "0" * 64
+"""The id of no file."""
+BAD_FILE_IDS = [
+    "..%2f..%2fetc%2fpasswd",
+    "%00",
+    "*",
+    STORED[:-1],
+    STORED + "0",
+    "A" * 64,
+    "%2e%2e",
+    "uploads%2f..",
+    "x" * 5_000,
+]
+STORE = [
+    *(Attack(f"stored file {bad[:70]}", get(f"/files/{bad}")) for bad in BAD_FILE_IDS),
+    *(Attack(f"upload {bad[:70]}", get(f"/files/uploads/{bad}")) for bad in (*BAD_FILE_IDS, ULID)),
+    *(
+        Attack(f"{verb} {path}", get(path).replace(b"GET", verb.encode(), 1))
+        for verb in ("PUT", "PATCH")
+        for path in ("/files", f"/files/{STORED}")
+    ),
+    *(Attack(f"files?{bad}", get(f"/files?{bad}")) for bad in ("prefix=..", "prefix=%2f", "after=x", "limit=0", "limit=1e9", "prefix=" + "0" * 65)),
+    *(Attack(f"a file called {bad}", post(f"/files?name={bad}", b"x", "Content-Type: application/octet-stream")) for bad in ("..%2f..%2fetc%2fpasswd", "a.t%00xt", "a.%0d%0aX-Evil")),
+    Attack("a form as a file", post("/files", b"--x--").replace(b"application/json", b"multipart/form-data; boundary=x")),
+    Attack("a gzipped file", post("/files", b"\x1f\x8b", "Content-Encoding: gzip")),
+    Attack("a file with another digest", post("/files", b"x", f"X-Content-SHA256: {STORED}")),
+    Attack("a file with a digest that is none", post("/files", b"x", "X-Content-SHA256: ../../x")),
+    Attack("an upload of 2^80 bytes", post("/files/uploads", b'{"num_bytes":1208925819614629174706176}')),
+    Attack("an upload of fewer than none", post("/files/uploads", b'{"num_bytes":-1}')),
+    Attack("an upload to a path", post("/files/uploads", b'{"path":"/etc/passwd"}')),
+    Attack("a completion of nothing", post(f"/files/uploads/{ULID}/complete", b"")),
+    *(Attack(f"a corpus of the store {bad[:90]}", tokenizer_of(bad)) for bad in (f"sha256:{STORED}", "sha256:../../etc", f"sha256:{STORED}/../x", f"sha256:{STORED}.exe")),
+]  # fmt: skip
+
+QUESTIONS = {
+    "generate": [b"{}", b'{"prompt_text":"a","prompt_path":"demo/a.txt"}', b'{"prompt_path":"../../etc/passwd"}', b'{"prompt_path":"link.txt"}',
+                 b'{"prompt_text":""}', b'{"prompt_text":"a","max_new_tokens":513}', b'{"prompt_text":"a","temperature":NaN}',
+                 b'{"prompt_text":"a","stop_sequences":[""]}', b'{"prompt_text":"a","num_return_sequences":1000000}', b'{"prompt_text":"\\ud800"}'],
+    "score": [b"{}", b'{"text":"a","path":"demo/a.txt"}', b'{"path":"/etc/passwd"}', b'{"text":"a","top_k":-1}', b'{"text":"a","detail_level":"x"}'],
+    "chat": [b"{}", b'{"message":""}', b'{"message":"a","conversation_id":"../../x"}', b'{"message":"a","conversation_id":"chat:*"}'],
+}  # fmt: skip
+ASKED = [
+    *(
+        Attack(f"{kind} of {target} {number}", post(f"/runs/{target}/{kind}", body))
+        for kind, bodies in QUESTIONS.items()
+        for target in (ITEM, ULID)
+        for number, body in enumerate(bodies)
+    ),
+    *(Attack(f"an answer of {kind} {bad[:30]}", get(f"/runs/{ITEM}/{kind}/{bad}")) for kind in QUESTIONS for bad in ("..%2f..%2fetc", "*", ULID, "%00")),
+    *(Attack(f"wait={bad}", post(f"/runs/{ITEM}/generate", b'{"prompt_text":"a"}', f"Prefer: wait={bad}")) for bad in ("-1", "1e9", "9" * 400)),
+]  # fmt: skip
+
+TABLE = [*KEYS, *IDS, *METHODS, *CORPORA, *SPECS, *FILES, *FRAMING, *STREAMS, *STORE, *ASKED]
 LEAKS = (b"Traceback", b"redis://", b"site-packages", b'File "/', SECRET.encode(), b"root:x:0", KEY.encode())
 
 

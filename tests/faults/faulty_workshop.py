@@ -27,6 +27,7 @@ from model_trainer.maintenance.chores import account_closer
 from model_trainer.maintenance.records import RecordKeeper
 from model_trainer.orchestrators.evaluations import EvaluationOrchestrator
 from model_trainer.orchestrators.follow_ups import CalibrationOrchestrator, ExportOrchestrator
+from model_trainer.orchestrators.needs import Needs
 from model_trainer.orchestrators.tokenizers import TokenizerOrchestrator
 from model_trainer.orchestrators.training import TrainingOrchestrator
 from model_trainer.worker.dispatch import dispatch
@@ -83,22 +84,27 @@ class FaultyWorkshop(Workshop):
         self._client = connect(redis_url)
         queue = RqJobQueue(self._client, rq)
         artifacts, reached = in_memory.artifacts, in_memory.reached
+        needs = Needs(references=in_memory.references, store=in_memory.store, runs=runs)
         self.container = replace(
             in_memory,
             settings=settings,
             queue=queue,
             runs=RedisRunStore(self._client, queue),
-            training=_Training(runs=runs, artifacts=artifacts, queue_name=rq.queue_name, reached=reached),
+            training=_Training(
+                runs=runs, artifacts=artifacts, needs=needs, queue_name=rq.queue_name, reached=reached
+            ),
             tokenizers=_Tokenizers(
-                runs=runs, artifacts=artifacts, queue_name=rq.short_queue_name, reached=reached
+                runs=runs, artifacts=artifacts, needs=needs, queue_name=rq.short_queue_name, reached=reached
             ),
             evaluations=_Evaluations(
-                runs=runs, artifacts=artifacts, queue_name=rq.short_queue_name, reached=reached
+                runs=runs, artifacts=artifacts, needs=needs, queue_name=rq.short_queue_name, reached=reached
             ),
             calibrations=_Calibrations(
-                runs=runs, artifacts=artifacts, queue_name=rq.short_queue_name, reached=reached
+                runs=runs, artifacts=artifacts, needs=needs, queue_name=rq.short_queue_name, reached=reached
             ),
-            exports=_Exports(runs=runs, artifacts=artifacts, queue_name=rq.short_queue_name, reached=reached),
+            exports=_Exports(
+                runs=runs, artifacts=artifacts, needs=needs, queue_name=rq.short_queue_name, reached=reached
+            ),
         )
         self._parts = replace(self.container.worker_parts("worker-1"), runs=runs)
 

@@ -156,7 +156,7 @@ class Installation:
         ).look()
         account_closer(container, keep=keep, asker=asker).close_due()
         LeftoverCleaner(
-            roots=(app.runs_root,), cache_folder=None, policy=app.cleanup, now=lambda: time.time() + 86_400
+            roots=(app.runs_root,), passing=(), policy=app.cleanup, now=lambda: time.time() + 86_400
         ).clean()
 
     def finish(self, run_id: str) -> RunRecord:

@@ -26,16 +26,18 @@ class Toxics:
     """So many come through before that."""
     resets_every: int = 0
     """Every so many-th answer is swallowed, its connection reset; 0: none."""
+    bytes_before_cut: int | None = None
+    """After so many more bytes of requests the connection that carries them is reset, once."""
     is_silent: bool = False
     """Nothing comes back any more, on connections that stay open."""
 
 
 class ToxicProxy:
-    """Listens on a port of its own and passes on to a Unix socket."""
+    """Listens on a port of its own and passes on to a Unix socket, or to another port of the loopback."""
 
-    def __init__(self, unix_socket: str) -> None:
+    def __init__(self, target: str | int) -> None:
         self.toxics = Toxics()
-        self._target = unix_socket
+        self._target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._num_answers = 0
         self._open: set[socket.socket] = set()
@@ -45,8 +47,13 @@ class ToxicProxy:
     @property
     def url(self) -> str:
         """The value for REDIS_URL."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
         address: tuple[str, int] = self._listener.getsockname()
-        return f"redis://127.0.0.1:{address[1]}/0"
+        return address[1]
 
     def cut(self) -> None:
         """Resets all connections."""
@@ -74,8 +81,7 @@ class ToxicProxy:
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        with socket.socket(socket.AF_UNIX) as server, client:
-            server.connect(self._target)
+        with self._connected() as server, client:
             with self._lock:
                 self._open.add(client)
             back = threading.Thread(target=self._answer, args=(server, client), daemon=True)
@@ -83,11 +89,32 @@ class ToxicProxy:
             with contextlib.suppress(OSError):
                 while asked := client.recv(CHUNK):
                     server.sendall(asked)
+                    if self._is_cut(len(asked)):
+                        _reset(client)
+                        _reset(server)
             with contextlib.suppress(OSError):
                 server.shutdown(socket.SHUT_RDWR)
             back.join()
             with self._lock:
                 self._open.discard(client)
+
+    def _connected(self) -> socket.socket:
+        if isinstance(self._target, int):
+            return socket.create_connection(("127.0.0.1", self._target))
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(self._target)
+        return server
+
+    def _is_cut(self, num_bytes: int) -> bool:
+        with self._lock:
+            toxics = self.toxics
+            if toxics.bytes_before_cut is None:
+                return False
+            toxics.bytes_before_cut -= num_bytes
+            if toxics.bytes_before_cut > 0:
+                return False
+            toxics.bytes_before_cut = None
+            return True
 
     def _answer(self, server: socket.socket, client: socket.socket) -> None:
         with contextlib.suppress(OSError):

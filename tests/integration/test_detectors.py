@@ -362,7 +362,6 @@ def test_an_audit_that_blocks_leaves_its_report_and_trains_nothing(workshop: Wor
     [
         ({"data_paths": ["labelled.jsonl", "nowhere.csv"]}, ErrorCode.DATA_NOT_FOUND, "/data_paths/1"),
         ({"columns": {"label_col": "domain"}}, ErrorCode.CONFIG_INVALID, "/columns/label_col"),
-        ({"tokenizer_id": UNKNOWN_RUN}, ErrorCode.TOKENIZER_NOT_FOUND, "/tokenizer_id"),
         ({"compare_to_run_id": UNKNOWN_RUN}, ErrorCode.RUN_NOT_FOUND, "/compare_to_run_id"),
         ({"attention_heads": 3}, ErrorCode.CONFIG_INVALID, "/attention_heads"),
         ({"min_params": 10**9}, ErrorCode.CONFIG_INVALID, "/min_params"),
@@ -376,6 +375,17 @@ def test_what_cannot_be_trained_is_refused_by_its_field(
     workshop: Workshop, fields: dict[str, object], code: ErrorCode, pointer: str
 ) -> None:
     assert refusal(workshop, **fields) == (code, [pointer])
+
+
+def test_a_tokenizer_that_is_lost_before_the_run_begins_is_named_by_its_field(workshop: Workshop) -> None:
+    tokenizer = workshop.tokenizer()
+    run_id = workshop.submit(TINY_DETECTOR, tokenizer_id=tokenizer.run_id)
+    assert workshop.container.runs.forget(tokenizer.run_id)
+    workshop.work("training")
+    problem = workshop.container.runs.get(run_id).problem
+    assert problem is not None
+    assert problem.code is ErrorCode.TOKENIZER_NOT_FOUND
+    assert [fault.pointer for fault in problem.faults] == ["/tokenizer_id"]
 
 
 def test_a_demand_for_parameters_counts_the_tokenizer_that_an_encoder_brings(

@@ -12,14 +12,14 @@ import pytest
 from model_trainer.core.contracts.calibration import Calibration
 from model_trainer.core.contracts.detector import CalibrateSpec, ExportSpec
 from model_trainer.core.contracts.model_card import ModelCard
-from model_trainer.core.contracts.prediction import PredictSpec
 from model_trainer.core.contracts.run import RunRecord, RunStatus
 from model_trainer.core.errors import ErrorCode
 from model_trainer.core.failpoints import Failpoint, Reached
 from model_trainer.engine.export.bundle import refresh_bundle
-from model_trainer.orchestrators.predictions import PredictionOrchestrator
 from model_trainer.serving.bundle import open_bundle
+from model_trainer.worker.inference.loaded import AskedDetector
 from model_trainer.worker.manifests import read_manifest, verify
+from tests.integration.asked import models_of
 from tests.integration.conftest import MakeWorkshop
 from tests.integration.workshop import TINY_DETECTOR, Workshop
 
@@ -147,8 +147,7 @@ def test_two_jobs_on_one_model_come_one_after_the_other(bench: Bench) -> None:
 
 def test_who_reads_or_judges_while_a_bundle_is_replaced_gets_the_old_one_or_the_new_one(bench: Bench) -> None:
     artifacts = bench.workshop.container.artifacts
-    predictions = PredictionOrchestrator(artifacts=artifacts)
-    spec = PredictSpec(texts=TEXTS)
+    models = models_of(bench.workshop.container)
     before = bench.calibration()
     after = before.model_copy(update={"temperature": 2 * before.temperature})
     expected = {before.temperature, after.temperature}
@@ -167,7 +166,9 @@ def test_who_reads_or_judges_while_a_bundle_is_replaced_gets_the_old_one_or_the_
         return threading.Thread(target=go_on)
 
     def judge() -> None:
-        judged.add(predictions.predict(spec, run=bench.run).predictions[0].probability)
+        with models.use(bench.run.run_id) as in_use:
+            assert isinstance(in_use.model, AskedDetector)
+            judged.add(in_use.model.judge.judge(TEXTS, decision=None)[0].probability)
 
     def look() -> None:
         name = "runtime_bundle/calibration.json"

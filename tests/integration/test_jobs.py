@@ -256,9 +256,18 @@ def test_a_damaged_checkpoint_is_passed_over_and_told(workshop: Workshop) -> Non
     assert "trainer.job.checkpoint_rejected.v1" in workshop.event_types(record)
 
 
-def test_an_unknown_tokenizer_fails_the_run(workshop: Workshop) -> None:
-    record = workshop.train(TINY_GPT2, tokenizer_id=new_ulid())
-    assert _code(record) is ErrorCode.TOKENIZER_NOT_FOUND
+def test_with_an_unknown_tokenizer_no_run_is_made(workshop: Workshop) -> None:
+    with pytest.raises(AppError) as refused:
+        workshop.submit(TINY_GPT2, tokenizer_id=new_ulid())
+    assert refused.value.code is ErrorCode.TOKENIZER_NOT_FOUND
+
+
+def test_a_tokenizer_that_is_lost_before_the_run_begins_fails_it(workshop: Workshop) -> None:
+    tokenizer = workshop.tokenizer()
+    run_id = workshop.submit(TINY_GPT2, tokenizer_id=tokenizer.run_id)
+    assert workshop.container.runs.forget(tokenizer.run_id)
+    workshop.work("training")
+    assert _code(workshop.container.runs.get(run_id)) is ErrorCode.TOKENIZER_NOT_FOUND
 
 
 def test_a_run_is_no_tokenizer(workshop: Workshop) -> None:

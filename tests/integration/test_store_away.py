@@ -1,5 +1,6 @@
 """A Redis that hangs or is gone: the API says so in time, open streams stay, and everything goes on afterwards."""
 
+import hashlib
 import os
 import re
 import signal
@@ -31,9 +32,27 @@ BODIES = {
     "train_model": {"model_family": "gpt2", "corpus_path": "a.txt", "tokenizer_id": new_ulid()},
     "evaluate_run": {"split": "train"},
     "resume_run": {},
+    "generate": {"prompt_text": "one two three"},
+    "score": {"text": "one two three"},
+    "chat": {"message": "one two three"},
     "predict": {"texts": ["one two three"]},
 }
-WITHOUT_STORE = {"get_health": 200, "get_service_metrics": 200, "get_artifact": 404, "download_file": 404}
+EMPTY_FILE = hashlib.sha256(b"").hexdigest()
+WITHOUT_STORE = {
+    "get_health": 200,
+    "get_service_metrics": 200,
+    "get_artifact": 404,
+    "download_file": 404,
+    # Files lie on the disk; only whether somebody needs one is known to Redis.
+    "store_file": 200,
+    "list_files": 200,
+    "get_file": 200,
+    "begin_upload": 201,
+    "append_part": 422,
+    "get_upload": 404,
+    "complete_upload": 404,
+    "abort_upload": 404,
+}
 
 
 @dataclass
@@ -60,7 +79,7 @@ class House:
         assert isinstance(paths, dict)
         for path, operations in paths.items():
             assert isinstance(operations, dict)
-            real = re.sub(r"\{kind\}", "models", path)
+            real = path.replace("{kind}", "models").replace("{file_id}", EMPTY_FILE)
             real = re.sub(r"\{[a-z_]+\}", new_ulid(), real)
             for method, one in operations.items():
                 assert isinstance(one, dict)
@@ -96,6 +115,7 @@ def house(tmp_path: Path) -> Iterator[House]:
         served = House(container=container, redis=redis, url="")
         with hypercorn(served) as running:
             served.url = f"http://127.0.0.1:{running.port}"
+            httpx.post(f"{served.url}/files", content=b"", trust_env=False).raise_for_status()
             yield served
 
 

@@ -22,14 +22,9 @@ from model_trainer.infra.persistence.memory import MemoryWorkerRegistry
 from model_trainer.registry import Registry
 from model_trainer.tokenizers.kind import TokenizerBackend
 from model_trainer.worker.dispatch import dispatch
-from model_trainer.worker_entry import (
-    describe_worker,
-    in_own_process,
-    preload,
-    run_job,
-    say_goodbye,
-    serve_worker,
-)
+from model_trainer.worker.preloading import preload
+from model_trainer.worker.presence import describe_worker, in_own_process, say_goodbye
+from model_trainer.worker_entry import run_job, serve_worker
 
 
 @pytest.fixture

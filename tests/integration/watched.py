@@ -11,6 +11,8 @@ from model_trainer.core.contracts.detector import DetectorSpec, WindowPlan
 from model_trainer.core.contracts.training import MemoryEstimate, Recipe, TrainSpec
 from model_trainer.engine.protocols import (
     Carry,
+    Decoder,
+    Device,
     LanguageModel,
     LanguageModelBackend,
     TextClassifier,
@@ -68,6 +70,9 @@ class WatchedBackend:
 
     def load(self, recipe: Recipe, folder: Path) -> LanguageModel:
         return WatchedModel(self._inner.load(recipe, folder), self._before_forward)
+
+    def decoder(self, recipe: Recipe, folder: Path, device: Device) -> Decoder:
+        return self._inner.decoder(recipe, folder, device)
 
 
 class WatchedClassifier(TextClassifier):

@@ -17,7 +17,6 @@ from model_trainer.core.contracts.run import RunRecord
 from model_trainer.core.failpoints import Reached, pass_by
 from model_trainer.core.logging import configure_logging
 from model_trainer.infra.queue.memory import MemoryJobQueue
-from model_trainer.infra.storage.memory import MemoryCorpusRoot
 from model_trainer.worker.dispatch import dispatch
 from tests.integration.watched import BeforeForward, watched
 
@@ -103,6 +102,7 @@ class Workshop:
     def __init__(self, files: Mapping[str, str | bytes] | None = None) -> None:
         # Readable logs would draw every traceback with all its variables, which takes seconds.
         configure_logging(service="model-trainer-test", level="INFO", readable=False, stream=io.StringIO())
+        self._corpus = next(iter(files or FILES))
         settings = load_settings(env_file=None)
         app = settings.app.model_copy(update={"heartbeat_seconds": 0.02})
         rq = settings.rq.model_copy(update={"retry_backoff_seconds": 0.01})
@@ -112,9 +112,8 @@ class Workshop:
 
     def put(self, name: str, text: str) -> None:
         """Adds or replaces a corpus."""
-        corpora = self.container.corpora
-        assert isinstance(corpora, MemoryCorpusRoot)
-        corpora.put(name, text)
+        beside = self.container.corpora.locate(self._corpus).base
+        (beside / name).write_text(text)
 
     def work(
         self,

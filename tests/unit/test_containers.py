@@ -8,9 +8,18 @@ import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from model_trainer.core.config import load_settings
+from scripts.prepare_folders import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = ["api", "worker", "worker-short", "maintenance"]
+HANDED_ON = (
+    "APP__MAX_FILE_BYTES",
+    "APP__CLEANUP__",
+    "APP__CORPUS_CACHE__",
+    "APP__TOKENIZER_CLEANUP__",
+    "STORE__",
+    "INFERENCE__",
+)
+OURS = ["api", "worker", "worker-short", "inference", "maintenance"]
 
 
 class Service(BaseModel):
@@ -28,7 +37,7 @@ class Service(BaseModel):
     security_opt: list[str]
     stop_grace_period: str
     restart: str
-    environment: dict[str, str] = {}
+    environment: dict[str, str | None] = {}
     volumes: list[str] = []
     ports: list[str] = []
 
@@ -98,9 +107,10 @@ def test_all_containers_are_one_host_because_they_share_a_kernel() -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_corpora_are_mounted_read_only_and_results_on_the_host(name: str) -> None:
+def test_corpora_are_mounted_read_only_but_for_the_cache_and_results_on_the_host(name: str) -> None:
     assert services()[name].volumes == [
         "./corpus:/data/corpus:ro",
+        "./corpus/corpus_cache:/data/corpus/corpus_cache",
         "./artifacts:/data/artifacts",
         "./runs:/data/runs",
         "./logs:/data/logs",
@@ -128,6 +138,7 @@ def test_each_queue_has_a_worker_of_its_own() -> None:
 
     assert commands["worker"] == ["worker", "--queue", "training"]
     assert commands["worker-short"] == ["worker", "--queue", "short"]
+    assert commands["inference"] == ["inference"]
     assert commands["maintenance"] == ["maintenance"]
     assert commands["api"][0] == "serve"
 
@@ -140,7 +151,35 @@ def test_container_values_come_from_compose_and_not_from_a_local_env_file(name: 
     assert "env_file" not in compose_text()
     assert fixed["REDIS_URL"] == "redis://redis:6379/0"
     assert fixed["APP__DATA_ROOT"] == "/data/corpus"
-    assert not [key for key, value in fixed.items() if "$" in value and key != "LOGGING__LEVEL"]
+    handed_on = {key for key, value in fixed.items() if value is None or "$" in value}
+    assert {key for key in handed_on if not key.startswith((*HANDED_ON, "AWS_"))} == {"LOGGING__LEVEL"}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_what_is_asked_of_stores_and_models_is_handed_on_by_its_own_name_and_left_to_the_defaults(
+    name: str,
+) -> None:
+    environment = services()[name].environment
+    handed_on = {key: value for key, value in environment.items() if key.startswith(HANDED_ON)}
+
+    settings = documented()
+    assert {"APP__CLEANUP__ENABLED", "STORE__TIMEOUT_SECONDS", "INFERENCE__MAX_BATCH"} <= settings
+    assert handed_on == {key: f"${{{key}:-}}" for key in settings if key.startswith(HANDED_ON)}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_keys_of_a_bucket_are_handed_on_where_there_are_any_and_are_never_empty(name: str) -> None:
+    environment = services()[name].environment
+    keys = {key: value for key, value in environment.items() if key.startswith("AWS_")}
+
+    assert keys == dict.fromkeys(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+
+
+def test_every_folder_that_containers_write_into_is_made_beforehand(tmp_path: Path) -> None:
+    prepare(tmp_path, as_root=False)
+
+    mounted = [volume.split(":")[0] for name in OURS for volume in services()[name].volumes]
+    assert all((tmp_path / folder).is_dir() for folder in mounted if folder.startswith("./"))
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -156,14 +195,16 @@ def test_make_start_asks_for_logs_that_fit_the_profile() -> None:
     assert "--profile $(PROFILE)" in makefile
 
 
-def test_every_variable_of_the_containers_is_documented() -> None:
-    documented = set(
-        re.findall(
-            r"^#? ?([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE
-        )
-    )
+def documented() -> set[str]:
+    """Every setting: tests/unit/core/config/test_settings.py sees to that."""
+    text = (ROOT / ".env.example").read_text(encoding="utf-8")
+    return set(re.findall(r"^#? ?([A-Z][A-Z0-9_]*)=", text, re.MULTILINE))
 
-    assert {key for service in services().values() for key in service.environment} <= documented
+
+def test_every_variable_of_the_containers_is_documented() -> None:
+    variables = {key for service in services().values() for key in service.environment}
+
+    assert {key for key in variables if not key.startswith("AWS_")} <= documented()
 
 
 def test_the_image_runs_as_nobody_special_and_says_when_it_is_ill() -> None:

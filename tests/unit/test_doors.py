@@ -128,10 +128,44 @@ def test_a_worker_works_until_sigterm_and_logs_to_a_file_of_its_own(settings: Se
     assert lines.files == [settings.app.logs_root / "worker-short.jsonl"]
 
 
+def test_questions_are_answered_until_sigterm_and_logged_to_a_file_of_their_own(settings: Settings) -> None:
+    lines = Logging()
+    asking = ask_to_stop_once(lambda: bool(live(settings).workers.alive()))
+    LiveDoors(configure=lines).answer(settings)
+    asking.join()
+    assert lines.services == ["model-trainer-worker"]
+    assert lines.files == [settings.app.logs_root / "inference.jsonl"]
+
+
 def test_the_description_needs_no_redis_and_is_the_same_each_time() -> None:
     first = LiveDoors().openapi()
     assert "/runs/train" in json.loads(first)["paths"]
     assert first == LiveDoors().openapi()
+
+
+def test_a_clean_up_is_done_once_and_logged_to_a_file_of_its_own(settings: Settings) -> None:
+    folder = settings.app.data_root / "corpus_cache"
+    lines = Logging()
+
+    removals = LiveDoors(configure=lines).clean_up(settings, "corpus-cache", dry_run=False)
+
+    assert removals == ()
+    assert not folder.exists()
+    assert lines.services == ["model-trainer-cleanup quietly"]
+    assert lines.files == [settings.app.logs_root / "cleanup.jsonl"]
+
+
+def test_the_artifact_store_is_asked_whether_it_can_be_worked_with(
+    settings: Settings, tmp_path: Path
+) -> None:
+    LiveDoors().check_store(settings)
+
+    in_the_way = tmp_path / "a-file"
+    in_the_way.write_text("")
+    app = settings.app.model_copy(update={"artifacts_root": in_the_way})
+    with pytest.raises(AppError) as caught:
+        LiveDoors().check_store(settings.model_copy(update={"app": app}))
+    assert caught.value.code is ErrorCode.STORE_UNAVAILABLE
 
 
 def test_redis_is_asked_whether_it_answers(

@@ -5,6 +5,8 @@ from model_trainer.core.contracts.base import JsonObject
 _RUN_ID = "01JCB1Q2ZK4X7M9T3V6W8Y0A5C"
 _TOKENIZER_ID = "01JCB0A8N7Q4T2V5W6X9Y0Z1AB"
 _REQUEST_ID = "01JCB1Q2YV3B5D7F9H1K3M5P7R"
+_QUESTION_ID = "01JCB3M5ZK4X7M9T3V6W8Y0A5E"
+_CONVERSATION_ID = "01JCB1Q2ZK4X7M9T3V6W8Y0A5D"
 _RUN = f"/runs/{_RUN_ID}"
 _TOKENIZER_RUN = f"/runs/{_TOKENIZER_ID}"
 _MESSAGE = "The request does not fit: see /max_steps."
@@ -141,10 +143,86 @@ PREDICTIONS: JsonObject = {
     ],
 }
 
+
+def _answered(kind: str, result: JsonObject, *, conversation_id: str | None = None) -> JsonObject:
+    """A question that has its answer."""
+    here = f"{_RUN}/{kind}/{_QUESTION_ID}"
+    links: JsonObject = {"self": here, "run": _RUN}
+    if kind in ("generate", "chat"):
+        links["events"] = f"{here}/events"
+    if conversation_id is not None:
+        links["conversation"] = f"{_RUN}/chat/conversations/{conversation_id}"
+    return {
+        "request_id": _QUESTION_ID,
+        "run_id": _RUN_ID,
+        "kind": kind,
+        "status": "completed",
+        "conversation_id": conversation_id,
+        "created_at": "2024-11-10T12:30:00.000000Z",
+        "started_at": "2024-11-10T12:30:00.004000Z",
+        "finished_at": "2024-11-10T12:30:00.219000Z",
+        "timings": {"queued": 4.1, "load": 0.0, "model": 213.6, "total": 219.0},
+        "problem": None,
+        "result": result,
+        "links": links,
+    }
+
+
+GENERATION = _answered(
+    "generate",
+    {
+        "outputs": [
+            {"text": " there was a king.", "steps": 7, "eos_terminated": True, "finish_reason": "eos"}
+        ],
+        "prompt_tokens": 4,
+        "context": 128,
+    },
+)
+SCORE = _answered(
+    "score",
+    {
+        "loss": 1.5,
+        "perplexity": 4.48,
+        "bits_per_byte": 0.72,
+        "num_tokens": 1,
+        "num_characters": 3,
+        "num_bytes": 3,
+        "stride": None,
+        "seed": 42,
+        "tokens": [
+            {
+                "token_id": 271,
+                "token": "the",
+                "start": 0,
+                "end": 3,
+                "surprisal": 1.5,
+                "top_k": [{"token_id": 98, "token": "a", "probability": 0.31}],
+            }
+        ],
+    },
+)
+CHAT = _answered(
+    "chat",
+    {
+        "conversation_id": _CONVERSATION_ID,
+        "reply": "A small model of your own.",
+        "steps": 9,
+        "eos_terminated": True,
+        "finish_reason": "eos",
+        "prompt_tokens": 23,
+        "dropped_turns": 0,
+        "template": "plain",
+    },
+    conversation_id=_CONVERSATION_ID,
+)
+
 EXAMPLES: JsonObject = {
     "RunView": RUN,
     "TokenizerView": TOKENIZER,
-    "Predictions": PREDICTIONS,
+    "GenerationView": GENERATION,
+    "ScoreView": SCORE,
+    "ChatView": CHAT,
+    "PredictionsView": _answered("predict", PREDICTIONS),
     "ProblemDocument": PROBLEM,
 }
 """By the name of the schema."""

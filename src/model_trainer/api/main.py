@@ -11,10 +11,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import model_trainer
+from model_trainer.api.answers import Answers
 from model_trainer.api.asgi import AsgiApp
 from model_trainer.api.middleware.access_log import AccessLogMiddleware
 from model_trainer.api.middleware.auth import AuthMiddleware
 from model_trainer.api.middleware.body_limit import BodyLimitMiddleware
+from model_trainer.api.middleware.drain import DrainMiddleware
 from model_trainer.api.middleware.framing import FramingMiddleware
 from model_trainer.api.middleware.request_id import RequestIdMiddleware
 from model_trainer.api.openapi import complete
@@ -30,7 +32,9 @@ from model_trainer.api.routes.detectors import DetectorRoutes
 from model_trainer.api.routes.evaluations import EvaluationRoutes
 from model_trainer.api.routes.events import EventRoutes
 from model_trainer.api.routes.families import FamilyRoutes
+from model_trainer.api.routes.files import FileRoutes
 from model_trainer.api.routes.health import HealthRoutes
+from model_trainer.api.routes.inference import InferenceRoutes
 from model_trainer.api.routes.runs import RunRoutes
 from model_trainer.api.routes.series import SeriesRoutes
 from model_trainer.api.routes.steering import SteeringRoutes
@@ -40,7 +44,6 @@ from model_trainer.api.telemetry import Telemetry
 from model_trainer.container import Container
 from model_trainer.core.contracts.base import JsonObject, type_json_object
 from model_trainer.core.errors import AppError
-from model_trainer.orchestrators.predictions import PredictionOrchestrator
 
 DESCRIPTION = (
     "Train, evaluate and keep account of tokenizers, language models and text detectors. Long work is answered with 202 and a "
@@ -64,7 +67,6 @@ class Application(FastAPI):
         container: Container,
         *,
         streams: Streams | None = None,
-        predictions: PredictionOrchestrator | None = None,
     ) -> None:
         super().__init__(
             title="Model Trainer",
@@ -79,6 +81,9 @@ class Application(FastAPI):
         self._document: JsonObject | None = None
         self.stopping = asyncio.Event()
         self.streams = streams or Streams(signal=container.signal, stopping=self.stopping)
+        answers = Answers(
+            container.inference, self.streams, signal=container.inference_signal, stopping=self.stopping
+        )
         self.telemetry = Telemetry(container, self.streams)
         self.add_exception_handler(AppError, answer_app_error)
         self.add_exception_handler(ClientDisconnect, answer_disconnect)
@@ -90,10 +95,12 @@ class Application(FastAPI):
             RunRoutes(container),
             SteeringRoutes(container),
             EvaluationRoutes(container),
-            DetectorRoutes(container, predictions or PredictionOrchestrator(artifacts=container.artifacts)),
+            DetectorRoutes(container),
+            InferenceRoutes(container, self.streams, answers),
             SeriesRoutes(container, self.streams),
             EventRoutes(container, self.streams),
             ArtifactRoutes(container, self.streams),
+            FileRoutes(container, self.streams),
             FamilyRoutes(container),
             HealthRoutes(container, self.telemetry),
         ):
@@ -103,9 +110,12 @@ class Application(FastAPI):
         """Ours lies outside FastAPI's own, so that answers to unknown errors pass it too. Read it from below."""
         settings = self.container.settings
         app: AsgiApp = super().build_middleware_stack()
-        app = BodyLimitMiddleware(app, max_bytes=settings.app.max_body_bytes)
+        app = BodyLimitMiddleware(
+            app, max_bytes=settings.app.max_body_bytes, max_file_bytes=settings.app.max_file_bytes
+        )
         app = AuthMiddleware(app, settings=settings)
         app = FramingMiddleware(app)
+        app = DrainMiddleware(app)
         app = AccessLogMiddleware(app, meter=self.telemetry)
         return RequestIdMiddleware(app)
 
@@ -134,3 +144,4 @@ async def _lifespan(app: Application) -> AsyncIterator[None]:
     finally:
         app.stopping.set()
         await app.container.signal.close()
+        await app.container.inference_signal.close()

@@ -12,6 +12,7 @@ from model_trainer.api.schemas.problem import ProblemDocument
 from model_trainer.core.contracts.base import Contract, JsonObject
 from model_trainer.core.contracts.detector import CalibrateSpec, EvaluateDetectorSpec, ExportSpec
 from model_trainer.core.contracts.evaluation import EvaluateSpec
+from model_trainer.core.contracts.inference import ChatSpec, GenerateSpec, ScoreSpec
 from model_trainer.core.contracts.prediction import PredictSpec
 from model_trainer.registry import Registry
 
@@ -38,6 +39,44 @@ ORDER_EXAMPLES: dict[str, JsonObject] = {
     ExportSpec.__name__: {
         "fp32": {"summary": "The weights as they are", "value": {}},
         "int8": {"summary": "Smaller and faster, if the gate lets it pass", "value": {"quantize": True}},
+    },
+    GenerateSpec.__name__: {
+        "sampled": {
+            "summary": "With the defaults",
+            "value": {"prompt_text": "Once upon a time", "max_new_tokens": 64},
+        },
+        "greedy": {
+            "summary": "The likeliest token each time, from a file under the data root",
+            "value": {"prompt_path": "prompts/first.txt", "temperature": 0},
+        },
+        "several": {
+            "summary": "Three texts, told as they come",
+            "value": {
+                "prompt_text": "Once upon a time",
+                "num_return_sequences": 3,
+                "top_p": 0.95,
+                "stop_sequences": ["\n\n"],
+                "seed": 7,
+                "stream": True,
+            },
+        },
+    },
+    ScoreSpec.__name__: {
+        "summary": {"summary": "The figures alone", "value": {"text": "To be, or not to be."}},
+        "per_char": {
+            "summary": "Every token, with the model's three best guesses",
+            "value": {"text": "To be, or not to be.", "detail_level": "per_char", "top_k": 3},
+        },
+    },
+    ChatSpec.__name__: {
+        "new": {
+            "summary": "A new conversation",
+            "value": {"message": "Who are you?", "system": "Answer in one sentence."},
+        },
+        "continued": {
+            "summary": "Its next turn",
+            "value": {"message": "Since when?", "conversation_id": "01JCB1Q2ZK4X7M9T3V6W8Y0A5D"},
+        },
     },
     PredictSpec.__name__: {
         "texts": {"summary": "Two texts", "value": {"texts": ["The first text.", "The second text."]}},
@@ -100,6 +139,9 @@ def request_schemas(registry: Registry) -> JsonObject:
         EvaluateDetectorSpec,
         CalibrateSpec,
         ExportSpec,
+        GenerateSpec,
+        ScoreSpec,
+        ChatSpec,
         PredictSpec,
         ResumeBody,
         ProblemDocument,

@@ -29,6 +29,8 @@ def status_of(code: ErrorCode) -> int:
             | ErrorCode.RUN_NOT_FOUND
             | ErrorCode.TOKENIZER_NOT_FOUND
             | ErrorCode.ARTIFACT_NOT_FOUND
+            | ErrorCode.FILE_NOT_FOUND
+            | ErrorCode.REQUEST_NOT_FOUND
         ):
             return 404
         case ErrorCode.METHOD_NOT_ALLOWED:
@@ -54,6 +56,7 @@ def status_of(code: ErrorCode) -> int:
             | ErrorCode.DATA_FORMAT_UNSUPPORTED
             | ErrorCode.DATA_ENCODING_INVALID
             | ErrorCode.DATA_CHANGED
+            | ErrorCode.DIGEST_MISMATCH
             | ErrorCode.VOCAB_TOO_LARGE
             | ErrorCode.IDEMPOTENCY_KEY_REUSED
             | ErrorCode.DIVERGED

@@ -16,6 +16,9 @@ from model_trainer.core.errors import AppError, ErrorCode, FieldFault, faults_of
 Model = TypeVar("Model", bound=BaseModel)
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_PREFERENCE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
+"""One of several; a comma between quotes is part of it."""
+_SECONDS = re.compile(r'"?([0-9]{1,9})"?')
 
 
 async def read_json_body(request: Request) -> bytes:
@@ -85,6 +88,19 @@ def idempotency_of(request: Request, body: bytes, *, operation: str) -> Idempote
         raise _invalid(message, pointer="/header/Idempotency-Key")
     asked = hashlib.sha256(f"{operation}\n".encode() + body)
     return IdempotencyKey(key=keys[0], body_sha256=asked.hexdigest())
+
+
+def preferred_wait(request: Request, *, most_seconds: float) -> float | None:
+    """So many seconds the client would rather wait for the answer (`Prefer: wait=10`, RFC 7240), at most `most_seconds`;
+    None where it does not say. A preference that cannot be understood is passed over, as the RFC wants it."""
+    for line in request.headers.getlist("prefer"):
+        for match in _PREFERENCE.finditer(line):
+            preference: str = match[0]
+            name, _, value = preference.partition(";")[0].partition("=")
+            if name.strip().lower() == "wait":
+                seconds = _SECONDS.fullmatch(value.strip())
+                return None if seconds is None else min(float(seconds[1]), most_seconds)
+    return None
 
 
 def _invalid(message: str, *, pointer: str) -> AppError:

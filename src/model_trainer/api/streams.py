@@ -10,8 +10,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.responses import StreamingResponse
 
 from model_trainer.api.asgi import Message, Receive, Scope, Send
-from model_trainer.api.schemas.series import Ended
-from model_trainer.api.watching import LookAt, Watches
+from model_trainer.api.watching import Look, LookAt, Watches
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.logging import get_logger
 from model_trainer.core.ports.runs import RunSignal
@@ -55,7 +54,7 @@ class Streams:
         send_timeout_seconds: float = SEND_TIMEOUT_SECONDS,
         max_streams: int = MAX_STREAMS,
     ) -> None:
-        self._watches = Watches(signal=signal, stopping=stopping, poll_seconds=poll_seconds)
+        self._watches: Watches[Look] = Watches(signal=signal, stopping=stopping, poll_seconds=poll_seconds)
         self._stopping = stopping
         self._ping_seconds = ping_seconds
         self._send_timeout_seconds = send_timeout_seconds
@@ -67,16 +66,33 @@ class Streams:
         """Event streams open now."""
         return self._num_open
 
-    async def follow(self, run_id: str, position: int, look: LookAt) -> AsyncGenerator[bytes, None]:
-        """Everything behind `position`, as it comes; `done` when the run has ended and everything was sent.
+    def check_room(self) -> None:
+        """Raises SERVICE_UNAVAILABLE when too many are open."""
+        if self._num_open >= self._max_streams:
+            message = (
+                f"This server has {self._max_streams} event streams open already; poll, or come back later."
+            )
+            raise AppError(ErrorCode.SERVICE_UNAVAILABLE, message)
+
+    async def follow(
+        self, item_id: str, position: int, look: LookAt, *, watches: Watches[Look] | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Everything behind `position` of a run, as it comes; `done` when it has ended and everything was sent.
 
         A store that is away is waited for. Without `done` the reader knows to come back: the server went down.
+
+        Args:
+            item_id: of the run, or of what `watches` watch.
+            position: the id of the last event that the reader has.
+            look: finds what lies behind a position.
+            watches: of things that are announced elsewhere than runs.
         """
+        watched = self._watches if watches is None else watches
         yield FIRST_WORDS
         while not self._stopping.is_set():
-            found = await self._watches.news(look, run_id, position, patience_seconds=self._ping_seconds)
+            found = await watched.news(look, item_id, position, patience_seconds=self._ping_seconds)
             if isinstance(found, AppError):
-                logger.warning("stream_ended_early", run_id=run_id, error_code=found.code.value)
+                logger.warning("stream_ended_early", detail=item_id, error_code=found.code.value)
                 return
             if found is None:
                 if not self._stopping.is_set():
@@ -85,22 +101,22 @@ class Streams:
             for step in found.steps:
                 position = step.position
                 yield sse(step.name, step.json_text, event_id=position)
-            if not found.steps:
-                ended = Ended(run_id=run_id, status=found.record.status.value)
-                yield sse("done", ended.model_dump_json())
+            if not found.steps and found.ending is not None:
+                yield sse("done", found.ending)
                 return
 
-    def respond(self, events: AsyncGenerator[bytes, None]) -> "StreamResponse":
+    def respond(
+        self, events: AsyncGenerator[bytes, None], *, headers: Mapping[str, str] | None = None
+    ) -> "StreamResponse":
         """An event stream; raises SERVICE_UNAVAILABLE when there are too many already."""
-        if self._num_open >= self._max_streams:
-            message = (
-                f"This server has {self._max_streams} event streams open already; poll, or come back later."
-            )
-            raise AppError(ErrorCode.SERVICE_UNAVAILABLE, message)
+        self.check_room()
         self._num_open += 1
-        headers = {"Content-Type": EVENT_STREAM, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        sent = {"Content-Type": EVENT_STREAM, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         return StreamResponse(
-            events, headers=headers, release=self._one_less, send_timeout=self._send_timeout_seconds
+            events,
+            headers={**sent, **(headers or {})},
+            release=self._one_less,
+            send_timeout=self._send_timeout_seconds,
         )
 
     def send_file(
@@ -140,7 +156,7 @@ class StreamResponse(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers until everything is sent or the reader is gone; the source is closed when this returns."""
         sending = asyncio.create_task(self._send_all(send))
-        leaving = asyncio.create_task(_until_gone(receive))
+        leaving = asyncio.create_task(until_gone(receive))
         try:
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -164,7 +180,8 @@ class StreamResponse(StreamingResponse):
             logger.warning("stream_broken_off", detail=type(error).__name__)
 
 
-async def _until_gone(receive: Receive) -> None:
+async def until_gone(receive: Receive) -> None:
+    """Returns when the client has left."""
     with contextlib.suppress(AppError):  # a body that nobody reads was too long, or never came
         while (await receive())["type"] != "http.disconnect":
             continue

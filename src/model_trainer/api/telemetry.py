@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 import model_trainer
 from model_trainer.api.streams import Streams
 from model_trainer.container import Container
+from model_trainer.core.contracts.inference import INFERENCE_QUEUE
 from model_trainer.core.errors import AppError
 from model_trainer.core.logging import get_logger
 
@@ -78,9 +79,11 @@ class _ServiceCollector(Collector):
         for (kind, status), number in sorted(self._container.runs.status_counts().items()):
             runs.add_metric([kind, status], number)
         workers = GaugeMetricFamily(f"{PREFIX}_workers", "Live workers.", labels=["queue"])
-        depth = GaugeMetricFamily(f"{PREFIX}_queue_depth", "Jobs waiting.", labels=["queue"])
+        depth = GaugeMetricFamily(f"{PREFIX}_queue_depth", "Jobs and questions waiting.", labels=["queue"])
         alive = self._container.workers.alive()
         for queue in (self._container.settings.rq.queue_name, self._container.settings.rq.short_queue_name):
             workers.add_metric([queue], sum(worker.queue == queue for worker in alive))
             depth.add_metric([queue], self._container.queue.depth(queue))
+        workers.add_metric([INFERENCE_QUEUE], sum(worker.queue == INFERENCE_QUEUE for worker in alive))
+        depth.add_metric([INFERENCE_QUEUE], self._container.inference.depth())
         return [runs, workers, depth]

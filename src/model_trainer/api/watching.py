@@ -1,13 +1,13 @@
-"""Watches runs for those who follow them: one watch for all who stand at the same place, however many they are."""
+"""Watches runs and requests for those who follow them: one watch for all who stand at the same place, however many they are."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
-import anyio
 from starlette.concurrency import run_in_threadpool
 
-from model_trainer.core.contracts.run import RunRecord
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.logging import get_logger
 from model_trainer.core.ports.runs import RunSignal
@@ -24,48 +24,58 @@ class Step:
     json_text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What a stream found behind a position. The record is read first: what a terminal record's worker left is there
-    to be read after it."""
-
-    record: RunRecord
-    steps: tuple[Step, ...]
+class Seen(Protocol):
+    """What somebody found who looked."""
 
     @property
     def says_something(self) -> bool:
         """Whether a follower need not wait any longer: something came, or nothing will come any more."""
-        return bool(self.steps) or self.record.status.is_terminal
+        ...
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a stream found behind a position. Whether it is over is read first: what was left before the end is there to be
+    read after it."""
+
+    ending: str | None
+    """Data of the event `done`, as JSON; None while more may come."""
+    steps: tuple[Step, ...]
+
+    @property
+    def says_something(self) -> bool:
+        """See Seen."""
+        return bool(self.steps) or self.ending is not None
+
+
+SeenT = TypeVar("SeenT", bound=Seen)
 LookAt = Callable[[str, int], Look]
-"""What lies behind a position of a run; runs in a thread."""
-_Place = tuple[LookAt, str, int]
+"""What lies behind a position of a run or a request; runs in a thread."""
 
 
 @dataclass(slots=True)
-class _Watch:
-    task: "asyncio.Task[Look | AppError | None]"
+class _Watch(Generic[SeenT]):
+    task: "asyncio.Task[SeenT | AppError | None]"
     num_followers: int = 0
 
 
-class Watches:
-    """All watches of one app. A watch lasts as long as somebody follows it."""
+class Watches(Generic[SeenT]):
+    """All watches of one kind. A watch lasts as long as somebody follows it."""
 
     def __init__(self, *, signal: RunSignal, stopping: asyncio.Event, poll_seconds: float) -> None:
         self._signal = signal
         self._stopping = stopping
         self._poll_seconds = poll_seconds
-        self._watches: dict[_Place, _Watch] = {}
+        self._watches: dict[tuple[Callable[[str, int], SeenT], str, int], _Watch[SeenT]] = {}
 
     async def news(
-        self, look: LookAt, run_id: str, position: int, *, patience_seconds: float
-    ) -> Look | AppError | None:
+        self, look: Callable[[str, int], SeenT], item_id: str, position: int, *, patience_seconds: float
+    ) -> SeenT | AppError | None:
         """What came behind `position`, or that nothing will come any more; None when patience ends or the server stops.
 
         A store that is away only takes longer; any other error is handed back.
         """
-        place = (look, run_id, position)
+        place = (look, item_id, position)
         watch = self._watches.get(place)
         if watch is None or watch.task.done():
             watch = self._watches[place] = _Watch(asyncio.create_task(self._until_news(*place)))
@@ -80,37 +90,44 @@ class Watches:
                 watch.task.cancel()
         return watch.task.result() if watch.task.done() else None
 
-    def _forget(self, place: _Place, watch: _Watch) -> None:
+    def _forget(self, place: tuple[Callable[[str, int], SeenT], str, int], watch: _Watch[SeenT]) -> None:
         """A newer watch of the same place stays."""
         if self._watches.get(place) is watch:
             del self._watches[place]
 
-    async def _until_news(self, look: LookAt, run_id: str, position: int) -> Look | AppError | None:
+    async def _until_news(
+        self, look: Callable[[str, int], SeenT], item_id: str, position: int
+    ) -> SeenT | AppError | None:
         is_away = False
-        while not self._stopping.is_set():
-            try:
-                found: Look = await run_in_threadpool(look, run_id, position)
-            except AppError as error:
-                if error.code is not ErrorCode.STORE_UNAVAILABLE:
-                    return error
-                if not is_away:
-                    logger.warning("stream_without_store", run_id=run_id, error_code=error.code.value)
-                is_away = True
-            else:
-                is_away = False
-                if found.says_something:
-                    return found
-            await self._wait(run_id)
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            while not self._stopping.is_set():
+                async with self._listening(item_id) as news:
+                    try:
+                        found: SeenT = await run_in_threadpool(look, item_id, position)
+                    except AppError as error:
+                        if error.code is not ErrorCode.STORE_UNAVAILABLE:
+                            return error
+                        if not is_away:
+                            logger.warning(
+                                "stream_without_store", detail=item_id, error_code=error.code.value
+                            )
+                        is_away = True
+                    else:
+                        is_away = False
+                        if found.says_something:
+                            return found
+                    await asyncio.wait({news, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
         return None
 
-    async def _wait(self, run_id: str) -> None:
-        """Returns when something may have happened to the run, at the next poll, or when the server stops."""
-        async with anyio.create_task_group() as either:
-
-            async def until_stopping() -> None:
-                await self._stopping.wait()
-                either.cancel_scope.cancel()
-
-            either.start_soon(until_stopping)
-            await self._signal.wait(run_id, timeout_seconds=self._poll_seconds)
-            either.cancel_scope.cancel()
+    @asynccontextmanager
+    async def _listening(self, item_id: str) -> "AsyncIterator[asyncio.Task[None]]":
+        """Is done when something may have happened to the item since somebody began to look, or at the next poll: what is
+        announced during a look is not missed."""
+        news = asyncio.create_task(self._signal.wait(item_id, timeout_seconds=self._poll_seconds))
+        try:
+            yield news
+        finally:
+            news.cancel()

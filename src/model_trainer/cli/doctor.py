@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Literal
+from typing import Literal, assert_never
 
 import typer
 from rich.table import Table
@@ -100,6 +100,8 @@ def look_around(session: Session) -> Iterator[Finding]:
     yield from look_at_folders(settings)
     yield look_at_host(settings)
     yield look_at_locks(settings)
+    yield look_at_store(session, settings)
+    yield look_at_inference(settings, memory_bytes=physical_memory_bytes())
 
 
 def look_at_python(running: tuple[int, int, int]) -> Finding:
@@ -165,7 +167,7 @@ def look_at_packages(lookup: Callable[[str], str | None]) -> Iterator[Finding]:
         yield Finding(
             "worker packages", "ok", ", ".join(f"{name} {lookup(name)}" for name in WORKER_PACKAGES)
         )
-    for extra, package in (("sentencepiece", "sentencepiece"), ("parquet", "pyarrow")):
+    for extra, package in (("sentencepiece", "sentencepiece"), ("parquet", "pyarrow"), ("s3", "obstore")):
         found = lookup(package)
         if found is None:
             fix = f'pip install -c constraints.txt -e ".[{extra}]"'
@@ -267,6 +269,44 @@ def locks_exclude(folder: Path, *, lock: Callable[[int], None] | None = None) ->
         except BlockingIOError:
             return True
         return False
+
+
+def look_at_store(session: Session, settings: Settings) -> Finding:
+    """Where artifacts and uploaded files live for good, and whether that can be worked with."""
+    where = _place_of_store(settings)
+    try:
+        session.ways.doors.check_store(settings)
+    except AppError as error:
+        return Finding("artifact store", "missing", where, error.message)
+    return Finding("artifact store", "ok", where)
+
+
+def _place_of_store(settings: Settings) -> str:
+    match settings.store.kind:
+        case "local":
+            return f"local, under {settings.app.artifacts_root}"
+        case "s3":
+            return f"s3, bucket {settings.store.s3.bucket}"
+        case "databank":
+            return f"databank at {settings.store.databank.url}"
+        case _:
+            assert_never(settings.store.kind)
+
+
+def look_at_inference(settings: Settings, *, memory_bytes: int) -> Finding:
+    """How much of the machine loaded models may take in each inference worker."""
+    wanted = settings.inference.memory_bytes
+    if wanted is None:
+        return Finding("inference", "ok", "loaded models take up to a quarter of the memory")
+    found = f"loaded models take up to {wanted / GIGABYTE:.1f} GiB"
+    if 0 < memory_bytes < wanted:
+        return Finding(
+            "inference",
+            "note",
+            f"{found}, more than this machine has",
+            "Set INFERENCE__MEMORY_BYTES lower, or leave it out: a quarter of the memory.",
+        )
+    return Finding("inference", "ok", found)
 
 
 def _flock(descriptor: int) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Protocol
 
 import typer
 
-from model_trainer.cli.commands import artifact, detector, inspection, run, services, tokenizer
+from model_trainer.cli.commands import artifact, cleanup, detector, file, inspection, run, services, tokenizer
 from model_trainer.cli.registration import Group, new_group
 from model_trainer.cli.session import Session, Ways
 
@@ -51,6 +51,8 @@ def build() -> typer.Typer:
     app.add_typer(tokenizer.group(), name="tokenizer")
     app.add_typer(run.group(), name="run")
     app.add_typer(artifact.group(), name="artifact")
+    app.add_typer(file.group(), name="file")
+    app.add_typer(cleanup.group(), name="cleanup")
     app.add_typer(inspection.config_group(), name="config")
     root: Group = app
     root.callback()(remember)

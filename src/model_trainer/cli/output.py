@@ -46,6 +46,11 @@ class Output:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
 
+    def words(self, text: str) -> None:
+        """Some words on standard output as they come, with nothing behind them."""
+        sys.stdout.write(printable(text))
+        sys.stdout.flush()
+
     def note(self, text: str) -> None:
         """One sentence for a person, beside the result."""
         sys.stderr.write(f"{printable(text)}\n")

@@ -8,7 +8,6 @@ from pydantic import JsonValue
 from model_trainer.cli import rendering
 from model_trainer.cli.output import printable
 from model_trainer.cli.session import Session
-from model_trainer.cli.spec_file import read_text
 from model_trainer.client.views import View
 from model_trainer.core.contracts.base import as_json, dump_json
 from model_trainer.core.errors import AppError, ErrorCode
@@ -57,21 +56,6 @@ def show_model_card(session: Session, run_id: str) -> None:
             session.output.line(dump_json(as_json(client.model_card(run_id))))
         else:
             session.output.line(printable(client.model_card_page(run_id)))
-
-
-def show_predictions(
-    session: Session, run_id: str, *, texts: Sequence[str], files: Sequence[str], decision: str | None
-) -> None:
-    """What a detector says of texts given as they are, then of files, each of which is one text."""
-    asked = [*texts, *map(read_text, files)]
-    if not asked:
-        message = "There is nothing to judge: name files (- for standard input), or give --text."
-        raise AppError(ErrorCode.CONFIG_INVALID, message)
-    names = [*(f"text {number}" for number in range(1, len(texts) + 1)), *files]
-    with session.connect() as client:
-        found = tuple(client.predict(run_id, asked, decision=decision))
-    rows = list(zip(names, found, strict=True))
-    session.output.show(_listed(found), render=lambda: rendering.prediction_table(rows))
 
 
 def show_checkpoints(session: Session, run_id: str) -> None:

@@ -14,7 +14,7 @@ from model_trainer.core.errors import AppError, ErrorCode
 
 def run_rebuild(session: Session, *, adopt: bool, state: str | None) -> None:
     """Shows what became of each record on disk. Services may be at work meanwhile; Redis must be."""
-    settings = rebuild_settings(session, state)
+    settings = stack_settings(session, state)
     try:
         rebuilt = session.ways.doors.rebuild(settings, adopt=adopt)
     except AppError as error:
@@ -55,7 +55,7 @@ def summary(rebuilt: Sequence[RebuiltRun], *, runs_root: Path) -> list[str]:
     return lines
 
 
-def rebuild_settings(session: Session, state: str | None) -> Settings:
+def stack_settings(session: Session, state: str | None) -> Settings:
     """The settings of the stack that `model-trainer up` runs with the same options, its own Redis included."""
     if state is None:
         return _settings_of(session, configured_household(session), session.settings())

@@ -63,6 +63,12 @@ LabelFilters = Annotated[
 ]
 MaxItems = Annotated[int, typer.Option("--limit", min=1, help="At most this many, newest first.")]
 RunIdArgument = Annotated[str, typer.Argument(metavar="RUN_ID")]
+Decision = Annotated[
+    str | None,
+    typer.Option(
+        "--decision", metavar="NAME", help="The threshold: half, max_f1, youden, fpr_1, fpr_5 or precision."
+    ),
+]
 StateFolder = Annotated[
     str | None,
     typer.Option(

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from model_trainer.cli.output import printable
+from model_trainer.client.answers import ScoredView
 from model_trainer.client.views import (
     ArtifactView,
     AttemptView,
@@ -185,6 +186,23 @@ def prediction_table(predictions: Sequence[tuple[str, PredictionView]]) -> Table
             _text(" ".join(one.warnings)),
         )
     return table
+
+
+def score_card(scored: ScoredView) -> RenderableType:
+    """The figures; below them one line a token where they were asked for."""
+    rows: list[tuple[str, RenderableType]] = [
+        ("loss", _text(_value(scored.loss))),
+        ("perplexity", _text(_value(scored.perplexity))),
+        ("bits/byte", _text(_value(scored.bits_per_byte))),
+        ("tokens", _text(f"{scored.num_tokens:,}")),
+        ("stride", _text(_value(scored.stride))),
+    ]
+    if scored.tokens is None:
+        return _card(rows)
+    tokens = _table("token", "characters", "surprisal")
+    for one in scored.tokens:
+        tokens.add_row(_text(repr(one.token)), _text(f"{one.start}-{one.end}"), _text(_value(one.surprisal)))
+    return Group(_card(rows), tokens)
 
 
 def artifact_table(artifact: ArtifactView) -> Table:

@@ -62,6 +62,26 @@ class RebuiltRun(Protocol):
     def detail(self) -> str: ...
 
 
+CleanUp = Literal["artifacts", "corpus-cache", "tokenizers"]
+
+
+class Removal(Protocol):
+    """What a clean-up removed, would remove (due) or could not remove (maintenance.telling.Removal)."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def fate(self) -> Literal["removed", "due", "failed"]: ...
+    @property
+    def num_files(self) -> int: ...
+    @property
+    def num_bytes(self) -> int: ...
+    @property
+    def run_id(self) -> str | None: ...
+    @property
+    def detail(self) -> str: ...
+
+
 class Doors(Protocol):
     """The other doors of the house, and what the command line shares with them through the container."""
 
@@ -73,12 +93,20 @@ class Doors(Protocol):
         """A worker of one queue, until it is told to stop."""
         ...
 
+    def answer(self, settings: "Settings") -> None:
+        """Questions to trained models, until told to stop."""
+        ...
+
     def maintain(self, settings: "Settings") -> None:
         """The reaper and the cleanup, until told to stop."""
         ...
 
     def rebuild(self, settings: "Settings", *, adopt: bool) -> Sequence[RebuiltRun]:
         """Brings back what Redis has lost and the disk has kept; with `adopt` also what another installation wrote."""
+        ...
+
+    def clean_up(self, settings: "Settings", what: CleanUp, *, dry_run: bool) -> Sequence[Removal]:
+        """Cleans once what the maintenance process cleans again and again; with `dry_run` only looks."""
         ...
 
     def log_quietly(self, settings: "Settings") -> None:
@@ -91,6 +119,10 @@ class Doors(Protocol):
 
     def ping_redis(self, settings: "Settings") -> None:
         """Raises STORE_UNAVAILABLE when Redis does not answer."""
+        ...
+
+    def check_store(self, settings: "Settings") -> None:
+        """Raises STORE_UNAVAILABLE or CONFIG_INVALID when the artifact store cannot be worked with."""
         ...
 
     def find_redis_server(self) -> Path:

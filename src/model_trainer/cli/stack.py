@@ -40,7 +40,8 @@ def stack_processes(
     log_folder: Path | None,
     stop_grace_seconds: float = 0.0,
 ) -> list[Process]:
-    """The API, a worker for trainings, one for short jobs, maintenance: all of them this very program.
+    """The API, a worker for trainings, one for short jobs, one that answers for models, maintenance: all of them this very
+    program.
 
     Args:
         address: where the API listens.
@@ -71,6 +72,7 @@ def stack_processes(
         process("api", "serve", "--host", address.host, "--port", str(address.port), is_ready=is_api_up),
         process("worker", "worker", "--queue", "training", grace_seconds=worker_grace),
         process("worker-short", "worker", "--queue", "short", grace_seconds=worker_grace),
+        process("inference", "inference", grace_seconds=worker_grace),
         process("maintenance", "maintenance"),
     ]
 

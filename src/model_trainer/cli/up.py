@@ -30,7 +30,7 @@ class Household:
 
 
 def run_up(session: Session, *, host: str, port: int, state: str | None) -> None:
-    """Starts Redis, the API, two workers and maintenance; returns after Ctrl-C or SIGTERM, when all have gone."""
+    """Starts Redis, the API, three workers and maintenance; returns after Ctrl-C or SIGTERM, when all have gone."""
     require_fork()
     household = configured_household(session) if state is None else own_household(session, Path(state))
     address = free_address(host, port)

@@ -1,4 +1,4 @@
-"""Fetches one file of an artifact: streamed, resumed after a break, verified before it takes its name."""
+"""Fetches one file: streamed, resumed after a break, verified before it takes its name."""
 
 import hashlib
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from model_trainer.client.http import HttpConnection, header_of
+from model_trainer.client.http import HttpConnection, Query, header_of
 from model_trainer.core.errors import AppError, ErrorCode
 
 READ_TIMEOUT_SECONDS = 60.0
@@ -28,10 +28,11 @@ def download(
     *,
     path: str,
     target: Path,
+    query: Query | None = None,
     sha256: str | None = None,
     received: Received = nothing_to_tell,
 ) -> str:
-    """Leaves the file at `target` and returns its SHA-256.
+    """Leaves the file at `target` and returns its SHA-256. `path` is what people call it.
 
     Bytes of an earlier, broken try (`<target>.part`) are kept when the server still has the same file (If-Range).
     Raises ARTIFACT_CORRUPT when what arrived is not what was promised (`sha256`, or an ETag that is a SHA-256).
@@ -39,7 +40,7 @@ def download(
     part = target.with_name(target.name + ".part")
     tag_file = target.with_name(target.name + ".part.etag")
     target.parent.mkdir(parents=True, exist_ok=True)
-    etag = _fetch_in_tries(connection, url, path=path, part=part, tag_file=tag_file, received=received)
+    etag = _fetch_in_tries(connection, url, query=query, part=part, tag_file=tag_file, received=received)
     found = _sha256_of(part)
     tag_file.unlink(missing_ok=True)
     for promised in (sha256, _sha256_in(etag)):
@@ -52,13 +53,19 @@ def download(
 
 
 def _fetch_in_tries(
-    connection: HttpConnection, url: str, *, path: str, part: Path, tag_file: Path, received: Received
+    connection: HttpConnection,
+    url: str,
+    *,
+    query: Query | None,
+    part: Path,
+    tag_file: Path,
+    received: Received,
 ) -> str | None:
     tries = 0
     while True:
         tries += 1
         try:
-            return _fetch(connection, url, path=path, part=part, tag_file=tag_file, received=received)
+            return _fetch(connection, url, query=query, part=part, tag_file=tag_file, received=received)
         except AppError as error:
             if tries == MAX_TRIES or error.code is not ErrorCode.SERVICE_UNAVAILABLE:
                 raise
@@ -66,7 +73,13 @@ def _fetch_in_tries(
 
 
 def _fetch(
-    connection: HttpConnection, url: str, *, path: str, part: Path, tag_file: Path, received: Received
+    connection: HttpConnection,
+    url: str,
+    *,
+    query: Query | None,
+    part: Path,
+    tag_file: Path,
+    received: Received,
 ) -> str | None:
     """Brings `part` to its full length; returns the file's ETag."""
     headers = {"Accept-Encoding": "identity"}
@@ -75,7 +88,7 @@ def _fetch(
         headers |= {"Range": f"bytes={kept}-", "If-Range": tag_file.read_text(encoding="utf-8")}
     try:
         with connection.stream(
-            url, query={"path": path}, headers=headers, read_timeout_seconds=READ_TIMEOUT_SECONDS
+            url, query=query, headers=headers, read_timeout_seconds=READ_TIMEOUT_SECONDS
         ) as response:
             return _write(response, part=part, tag_file=tag_file, kept=kept, received=received)
     except AppError as error:
@@ -83,7 +96,7 @@ def _fetch(
             raise
     # All of it was there already, or too much: start afresh once.
     part.unlink()
-    return _fetch(connection, url, path=path, part=part, tag_file=tag_file, received=received)
+    return _fetch(connection, url, query=query, part=part, tag_file=tag_file, received=received)
 
 
 def _write(

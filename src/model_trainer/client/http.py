@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import quote
 
 import httpx
 
@@ -19,6 +21,7 @@ from model_trainer.core.errors import AppError, ErrorCode
 Query = Mapping[str, str | int]
 MAX_TRIES = 4
 FIRST_PAUSE_SECONDS = 0.2
+RAW = {"Content-Type": "application/octet-stream"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +69,17 @@ class HttpConnection:
         """Waits before another try."""
         self._sleep(seconds)
 
-    def get(self, path: str, *, query: Query | None = None, accept: str = "*/*") -> bytes:
-        """The body at `path`, in the media type `accept` where there are several."""
-        return self._answer("GET", path, query=query, headers={"Accept": accept})
+    def get(
+        self,
+        path: str,
+        *,
+        query: Query | None = None,
+        accept: str = "*/*",
+        wait_seconds: int | None = None,
+    ) -> bytes:
+        """The body at `path`, in the media type `accept` where there are several. `wait_seconds`: as for post()."""
+        headers = {"Accept": accept, **_prefer(wait_seconds)}
+        return self._answer("GET", path, query=query, headers=headers, wait_seconds=wait_seconds)
 
     def answers(self, path: str) -> bool:
         """Whether `path` is answered without an error right now: one try, no waiting."""
@@ -83,13 +94,44 @@ class HttpConnection:
         *,
         body: JsonObject | None = None,
         idempotency_key: str | None = None,
+        wait_seconds: int | None = None,
+    ) -> bytes:
+        """The answer to an order. The key stands for one intent; a new one is made when it is left out. `wait_seconds`: so
+        long the server may take to answer (Prefer: wait)."""
+        key = idempotency_key or new_ulid()
+        headers = {"Idempotency-Key": key, **_prefer(wait_seconds)}
+        return self._answer("POST", path, body=body, headers=headers, wait_seconds=wait_seconds)
+
+    def post_bytes(
+        self, path: str, content: bytes, *, query: Query | None = None, headers: Mapping[str, str]
+    ) -> bytes:
+        """The answer to bytes that may be sent again when the connection breaks."""
+        return self._answer("POST", path, query=query, content=content, headers={**RAW, **headers})
+
+    def send(
+        self,
+        method: Literal["POST", "PATCH", "DELETE"],
+        path: str,
+        *,
+        content: Iterator[bytes] | None = None,
+        query: Query | None = None,
+        headers: Mapping[str, str] | None = None,
         patience_seconds: float | None = None,
     ) -> bytes:
-        """The answer to an order. The key stands for one intent; a new one is made when it is left out. `patience_seconds`:
-        for an answer that takes longer than others."""
-        key = idempotency_key or new_ulid()
-        headers = {"Idempotency-Key": key}
-        return self._answer("POST", path, body=body, headers=headers, patience_seconds=patience_seconds)
+        """The answer to a request that is tried once: the caller knows how to go on after a break. `patience_seconds`: so long
+        the answer may take."""
+        timeout_seconds = self._endpoint.timeout_seconds
+        patience = httpx.Timeout(timeout_seconds, read=patience_seconds or timeout_seconds)
+        sent = {**({} if content is None else RAW), **(headers or {})}
+        try:
+            response = self._http.request(
+                method, path, params=_params(query), content=content, headers=sent, timeout=patience
+            )
+        except httpx.TransportError as error:
+            raise self._unreachable(error, key=None) from error
+        if response.is_error:
+            raise problem_of(response.status_code, response.content, header_of(response, "x-request-id"))
+        return response.content
 
     @contextmanager
     def stream(
@@ -121,12 +163,13 @@ class HttpConnection:
         *,
         query: Query | None = None,
         body: JsonObject | None = None,
+        content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-        patience_seconds: float | None = None,
+        wait_seconds: int | None = None,
     ) -> bytes:
         timeout_seconds = self._endpoint.timeout_seconds
-        patience = httpx.Timeout(timeout_seconds, read=patience_seconds or timeout_seconds)
-        content = None if body is None else dump_json(body).encode()
+        patience = httpx.Timeout(timeout_seconds, read=timeout_seconds + (wait_seconds or 0))
+        content = content if body is None else dump_json(body).encode()
         sent = {**(headers or {}), **({} if body is None else {"Content-Type": "application/json"})}
         key = sent.get("Idempotency-Key")
         pause_seconds = FIRST_PAUSE_SECONDS
@@ -176,3 +219,12 @@ def header_of(response: httpx.Response, name: str) -> str | None:
 
 def _params(query: Query | None) -> httpx.QueryParams | None:
     return None if query is None else httpx.QueryParams(dict(query))
+
+
+def path_part(text: str) -> str:
+    """An id as one segment of a path, whatever somebody typed."""
+    return quote(text, safe="") or "-"
+
+
+def _prefer(wait_seconds: int | None) -> dict[str, str]:
+    return {} if wait_seconds is None else {"Prefer": f"wait={wait_seconds}"}

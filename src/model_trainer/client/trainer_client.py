@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypeVar
-from urllib.parse import quote
 
 import httpx
-from pydantic import ValidationError
 
 from model_trainer.client.download import Received, download, nothing_to_tell
+from model_trainer.client.files import Files
 from model_trainer.client.follow import follow
-from model_trainer.client.http import Endpoint, HttpConnection
+from model_trainer.client.http import Endpoint, HttpConnection, path_part
+from model_trainer.client.questions import Questions
 from model_trainer.client.views import (
     ArtifactView,
     CheckpointsView,
@@ -28,10 +28,9 @@ from model_trainer.client.views import (
     ServerEvent,
     TokenizerPageView,
     TokenizerView,
-    View,
+    read_view,
 )
 from model_trainer.core.contracts.base import JsonObject, dump_json
-from model_trainer.core.errors import AppError, ErrorCode
 
 Kind = Literal["models", "tokenizers"]
 DEFAULT_TIMEOUT_SECONDS = 30.0
@@ -39,9 +38,6 @@ PAGE_SIZE = 100
 PORTION_TEXTS = 32
 PORTION_BYTES = 1 << 17
 """Of texts in one request: so little is judged within seconds."""
-PREDICTION_SECONDS = 600.0
-"""So long a portion may take: a text alone may have a million characters."""
-ViewT = TypeVar("ViewT", bound=View)
 PageT = TypeVar("PageT", RunPageView, TokenizerPageView)
 
 
@@ -59,6 +55,10 @@ class TrainerClient:
     ) -> None:
         endpoint = Endpoint(base_url=base_url.rstrip("/"), api_key=api_key, timeout_seconds=timeout_seconds)
         self._connection = HttpConnection(endpoint, transport=transport, sleep=sleep)
+        self.questions = Questions(self._connection)
+        """To trained models."""
+        self.files = Files(self._connection)
+        """Of the store."""
 
     def __enter__(self) -> Self:
         return self
@@ -86,20 +86,20 @@ class TrainerClient:
 
     def families(self) -> FamiliesView:
         """Every family and tokenizer with its JSON schema."""
-        return _read(FamiliesView, self._connection.get("/families"))
+        return read_view(FamiliesView, self._connection.get("/families"))
 
     # Tokenizers
 
     def train_tokenizer(self, spec: JsonObject, *, idempotency_key: str | None = None) -> TokenizerView:
         """Orders a tokenizer; the answer is its first state."""
-        return _read(
+        return read_view(
             TokenizerView,
             self._connection.post("/tokenizers/train", body=spec, idempotency_key=idempotency_key),
         )
 
     def tokenizer(self, tokenizer_id: str) -> TokenizerView:
         """One tokenizer; raises TOKENIZER_NOT_FOUND."""
-        return _read(TokenizerView, self._connection.get(f"/tokenizers/{_part(tokenizer_id)}"))
+        return read_view(TokenizerView, self._connection.get(f"/tokenizers/{path_part(tokenizer_id)}"))
 
     def tokenizers(
         self, *, limit: int = PAGE_SIZE, filters: Mapping[str, str] | None = None
@@ -112,13 +112,13 @@ class TrainerClient:
 
     def train(self, spec: JsonObject, *, idempotency_key: str | None = None) -> RunView:
         """Orders a training; the answer is its first state."""
-        return _read(
+        return read_view(
             RunView, self._connection.post("/runs/train", body=spec, idempotency_key=idempotency_key)
         )
 
     def run(self, run_id: str) -> RunView:
         """One run; raises RUN_NOT_FOUND."""
-        return _read(RunView, self._connection.get(f"/runs/{_part(run_id)}"))
+        return read_view(RunView, self._connection.get(f"/runs/{path_part(run_id)}"))
 
     def runs(self, *, limit: int = PAGE_SIZE, filters: Mapping[str, str] | None = None) -> Iterator[RunView]:
         """All runs, newest first, fetched page by page (`limit` a page).
@@ -130,11 +130,11 @@ class TrainerClient:
 
     def cancel(self, run_id: str) -> RunView:
         """Asks a run to stop; raises CONFLICT when it is over."""
-        return _read(RunView, self._connection.post(f"/runs/{_part(run_id)}/cancel"))
+        return read_view(RunView, self._connection.post(f"/runs/{path_part(run_id)}/cancel"))
 
     def pause(self, run_id: str) -> RunView:
         """Asks a training to stand still; raises CONFLICT when it is over or being cancelled, or is no training."""
-        return _read(RunView, self._connection.post(f"/runs/{_part(run_id)}/pause"))
+        return read_view(RunView, self._connection.post(f"/runs/{path_part(run_id)}/pause"))
 
     def resume(
         self,
@@ -153,12 +153,12 @@ class TrainerClient:
             body["step"] = step
         if spec is not None:
             body["spec"] = spec
-        path = f"/runs/{_part(run_id)}/resume"
-        return _read(RunView, self._connection.post(path, body=body, idempotency_key=idempotency_key))
+        path = f"/runs/{path_part(run_id)}/resume"
+        return read_view(RunView, self._connection.post(path, body=body, idempotency_key=idempotency_key))
 
     def checkpoints(self, run_id: str) -> CheckpointsView:
         """The checkpoints of a training, newest first."""
-        return _read(CheckpointsView, self._connection.get(f"/runs/{_part(run_id)}/checkpoints"))
+        return read_view(CheckpointsView, self._connection.get(f"/runs/{path_part(run_id)}/checkpoints"))
 
     def evaluate(self, run_id: str, spec: JsonObject, *, idempotency_key: str | None = None) -> RunView:
         """Orders an evaluation of a trained model; the answer is a run of its own."""
@@ -174,11 +174,11 @@ class TrainerClient:
 
     def model_card(self, run_id: str) -> ModelCardView:
         """What a detector is."""
-        return _read(ModelCardView, self._connection.get(f"/runs/{_part(run_id)}/model-card"))
+        return read_view(ModelCardView, self._connection.get(f"/runs/{path_part(run_id)}/model-card"))
 
     def model_card_page(self, run_id: str) -> str:
         """The same as a page of Markdown."""
-        body = self._connection.get(f"/runs/{_part(run_id)}/model-card", accept="text/markdown")
+        body = self._connection.get(f"/runs/{path_part(run_id)}/model-card", accept="text/markdown")
         return body.decode(errors="replace")
 
     def predict(
@@ -186,41 +186,42 @@ class TrainerClient:
     ) -> Iterator[PredictionView]:
         """What a detector says of each text, in their order; asked for portion by portion.
 
-        `decision` names the threshold; left out, it is the calibration's.
+        `decision` names the threshold; left out, it is the calibration's. Raises why there is no answer.
         """
-        path = f"/runs/{_part(run_id)}/predict"
         for portion in _portions(texts):
             body: JsonObject = {"texts": list(portion)}
             if decision is not None:
                 body["decision"] = decision
-            answer = self._connection.post(path, body=body, patience_seconds=PREDICTION_SECONDS)
-            yield from _read(PredictionsView, answer).predictions
+            answer = self.questions.ask("predict", run_id, body)
+            yield from self.questions.wait(answer).read(PredictionsView).predictions
 
     def evaluations(self, run_id: str) -> EvaluationsView:
         """What evaluations of a run have found."""
-        return _read(EvaluationsView, self._connection.get(f"/runs/{_part(run_id)}/eval"))
+        return read_view(EvaluationsView, self._connection.get(f"/runs/{path_part(run_id)}/eval"))
 
     def metrics(self, run_id: str) -> SeriesView:
         """The whole series of a run."""
-        return _read(SeriesView, self._connection.get(f"/runs/{_part(run_id)}/metrics"))
+        return read_view(SeriesView, self._connection.get(f"/runs/{path_part(run_id)}/metrics"))
 
     def logs(self, run_id: str, *, tail: int = 200) -> LogsView:
         """The last lines of a run's log."""
-        return _read(LogsView, self._connection.get(f"/runs/{_part(run_id)}/logs", query={"tail": tail}))
+        return read_view(
+            LogsView, self._connection.get(f"/runs/{path_part(run_id)}/logs", query={"tail": tail})
+        )
 
     def follow_events(self, run_id: str, *, after: int = 0) -> Iterator[ServerEvent]:
         """Every event of a run behind `after`, as they come; ends with `done`."""
-        return follow(self._connection, f"/runs/{_part(run_id)}/events", query={"after": after})
+        return follow(self._connection, f"/runs/{path_part(run_id)}/events", query={"after": after})
 
     def follow_logs(self, run_id: str, *, tail: int = 200) -> Iterator[ServerEvent]:
         """The last lines of a run's log, then every new one; ends with `done`."""
-        return follow(self._connection, f"/runs/{_part(run_id)}/logs/stream", query={"tail": tail})
+        return follow(self._connection, f"/runs/{path_part(run_id)}/logs/stream", query={"tail": tail})
 
     # Artifacts
 
     def artifact(self, kind: Kind, item_id: str) -> ArtifactView:
         """What lies in an artifact folder; raises ARTIFACT_NOT_FOUND."""
-        return _read(ArtifactView, self._connection.get(f"/artifacts/{kind}/{_part(item_id)}"))
+        return read_view(ArtifactView, self._connection.get(f"/artifacts/{kind}/{path_part(item_id)}"))
 
     def download(
         self,
@@ -233,35 +234,35 @@ class TrainerClient:
         received: Received = nothing_to_tell,
     ) -> str:
         """Leaves one file of an artifact at `target`, verified; returns its SHA-256."""
-        url = f"/artifacts/{kind}/{_part(item_id)}/download"
-        return download(self._connection, url, path=path, target=target, sha256=sha256, received=received)
+        url = f"/artifacts/{kind}/{path_part(item_id)}/download"
+        return download(
+            self._connection,
+            url,
+            path=path,
+            target=target,
+            query={"path": path},
+            sha256=sha256,
+            received=received,
+        )
 
     def read_file(self, kind: Kind, item_id: str, *, path: str) -> bytes:
         """A small file of an artifact."""
-        return self._connection.get(f"/artifacts/{kind}/{_part(item_id)}/download", query={"path": path})
+        return self._connection.get(f"/artifacts/{kind}/{path_part(item_id)}/download", query={"path": path})
 
     def _order(self, verb: str, run_id: str, spec: JsonObject, idempotency_key: str | None) -> RunView:
-        path = f"/runs/{_part(run_id)}/{verb}"
-        return _read(RunView, self._connection.post(path, body=spec, idempotency_key=idempotency_key))
+        path = f"/runs/{path_part(run_id)}/{verb}"
+        return read_view(RunView, self._connection.post(path, body=spec, idempotency_key=idempotency_key))
 
     def _pages(
         self, page_type: type[PageT], path: str, *, limit: int, filters: Mapping[str, str] | None
     ) -> Iterator[PageT]:
         query: dict[str, str | int] = {"limit": limit, **(filters or {})}
         while True:
-            page = _read(page_type, self._connection.get(path, query=query))
+            page = read_view(page_type, self._connection.get(path, query=query))
             yield page
             if not page.has_more or page.last_id is None:
                 return
             query["after"] = page.last_id
-
-
-def _read(view: type[ViewT], body: bytes) -> ViewT:
-    try:
-        return view.model_validate_json(body)
-    except ValidationError as error:
-        message = "The server answered with something this client cannot read: is it a newer Model Trainer?"
-        raise AppError(ErrorCode.INTERNAL, message, facts={"detail": str(error)}) from error
 
 
 def _portions(texts: Sequence[str]) -> Iterator[list[str]]:
@@ -276,8 +277,3 @@ def _portions(texts: Sequence[str]) -> Iterator[list[str]]:
         num_bytes += size
     if portion:
         yield portion
-
-
-def _part(text: str) -> str:
-    """An id as one segment of a path, whatever somebody typed."""
-    return quote(text, safe="") or "-"

@@ -4,13 +4,29 @@ Tolerant on purpose: a newer server may send more than this client knows. What i
 whoever prints an answer as JSON prints all of it.
 """
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from model_trainer.core.errors import AppError, ErrorCode
 
 
 class View(BaseModel):
     """A frozen reading of an answer."""
 
     model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+
+
+ViewT = TypeVar("ViewT", bound=View)
+
+
+def read_view(view: type[ViewT], body: bytes | str) -> ViewT:
+    """An answer's body; raises INTERNAL for one that cannot be read."""
+    try:
+        return view.model_validate_json(body)
+    except ValidationError as error:
+        message = "The server answered with something this client cannot read: is it a newer Model Trainer?"
+        raise AppError(ErrorCode.INTERNAL, message, facts={"detail": str(error)}) from error
 
 
 class FaultView(View):
@@ -148,6 +164,33 @@ class ArtifactView(View):
     location: str | None = None
     files: tuple[ArtifactFileView, ...] = ()
     manifest: dict[str, JsonValue] | None = None
+
+
+class FileView(View):
+    """One file of the store."""
+
+    file_id: str
+    num_bytes: int
+    reference: str
+    """Stands wherever a path of data is asked for."""
+    stored_at: str | None = None
+
+
+class FilePageView(View):
+    """One page of files, by file_id."""
+
+    data: tuple[FileView, ...] = ()
+    has_more: bool = False
+    last_id: str | None = None
+
+
+class UploadView(View):
+    """A file that comes in parts."""
+
+    upload_id: str
+    offset: int
+    num_bytes: int | None = None
+    sha256: str | None = None
 
 
 class SeriesRowView(View):

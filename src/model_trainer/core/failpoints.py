@@ -63,6 +63,11 @@ class Failpoint(StrEnum):
     FINISH_WEIGHTS_SAVED = "finish.weights_saved"
     FINISH_EVALUATED = "finish.evaluated"
     FINISH_SEALED = "finish.sealed"
+    UPLOAD_BEGUN = "upload.begun"
+    UPLOAD_FILE_STORED = "upload.file_stored"
+    UPLOAD_MANIFEST_STORED = "upload.manifest_stored"
+    UPLOAD_POINTED = "upload.pointed"
+
     FINISH_BEGUN = "finish.begun"
     FINISH_WRITTEN = "finish.written"
     FINISH_KEPT = "finish.kept"

@@ -25,6 +25,16 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether a file or folder may be called so where names come from elsewhere: one part of a path, on any system, and not
+    the name of something unfinished."""
+    return (
+        name not in ("", ".", "..")
+        and not name.startswith(TEMPORARY_PREFIX)
+        and not set(name) & set("\\/\0:")
+    )
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Puts `data` at `path`, durably: a reader, or a crash at any moment, finds the old bytes or the new ones.
 
@@ -86,8 +96,8 @@ def is_disk_full(error: Exception) -> bool:
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Inside, a disk that is full raises DISK_FULL; other faults of the disk pass as they are."""
+def disk_errors(path: Path, *, setting: str = "APP__ARTIFACTS_ROOT") -> Iterator[None]:
+    """Inside, a disk that is full raises DISK_FULL; other faults of the disk pass as they are. `setting` says which disk."""
     try:
         yield
     except OSError as error:
@@ -95,7 +105,7 @@ def disk_errors(path: Path) -> Iterator[None]:
             raise
         raise AppError(
             ErrorCode.DISK_FULL,
-            "The disk is full. Free some space, or point APP__ARTIFACTS_ROOT to a larger disk.",
+            f"The disk is full. Free some space, or point {setting} to a larger disk.",
             facts={"path": path.name},
         ) from error
 

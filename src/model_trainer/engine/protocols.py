@@ -39,6 +39,34 @@ class LanguageModel(nn.Module):
         raise NotImplementedError
 
 
+Choose = Callable[[Tensor], Tensor | None]
+"""Given fp32 logits [B, V] of the next token of each row, the tokens [B] int64 that come; None: enough, and what it drew in
+this very call need not be read."""
+
+
+class Decoder(Protocol):
+    """A trained language model that is asked: reads tokens once and keeps what it made of them (KV cache, hidden state)."""
+
+    @property
+    def context(self) -> int | None:
+        """Tokens it can see at once; None for a recurrent model."""
+        ...
+
+    def decode(self, prompts: Sequence[Sequence[int]], choose: Choose) -> None:
+        """Reads the prompts, one row each, none empty and none longer than the context, and asks `choose` for one token a
+        row after another until it says enough. Where the context is full, the newest half of it is read anew."""
+        ...
+
+    def logits(self, tokens_T: Tensor, state: "DecoderState") -> tuple[Tensor, "DecoderState"]:
+        """Logits [T, V] fp32 of the token after each of `tokens_T` (int64), read on from `state`, and the state then. None
+        is a cold start; all tokens read since one fit into the context."""
+        ...
+
+
+DecoderState = object
+"""What a decoder remembers between two calls of logits(); its own affair. None: nothing yet."""
+
+
 @runtime_checkable
 class LanguageModelBackend(Protocol):
     """A family's network: made, saved, loaded."""
@@ -54,6 +82,10 @@ class LanguageModelBackend(Protocol):
 
     def load(self, recipe: Recipe, folder: Path) -> LanguageModel:
         """The network saved in `folder`; raises ARTIFACT_CORRUPT when names or shapes do not fit."""
+        ...
+
+    def decoder(self, recipe: Recipe, folder: Path, device: "Device") -> Decoder:
+        """The network saved in `folder`, on `device` and ready to be asked; raises as load()."""
         ...
 
 
@@ -146,6 +178,10 @@ class Device(Protocol):
 
     def synchronize(self) -> None:
         """Waits for all queued work, so that a clock read afterwards is honest."""
+        ...
+
+    def release(self) -> None:
+        """Gives memory back that is held for this process and that nothing in it uses, so that others can have it."""
         ...
 
     def memory_bytes(self) -> int:

@@ -3,17 +3,19 @@
 from pathlib import Path
 
 from model_trainer.core.artifact_files import MANIFEST
-from model_trainer.core.contracts.run import FOLLOW_UP_FOLDERS, RunRecord
+from model_trainer.core.contracts.run import FOLLOW_UP_FOLDERS, RunRecord, RunStatus
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.logging import get_logger
 from model_trainer.core.ports.runs import RunStore
 from model_trainer.core.ports.storage import ArtifactTree, RunLocks
+from model_trainer.core.ports.store import References
 from model_trainer.maintenance.asking import PatientAsker
 from model_trainer.maintenance.folders import folder_of
 from model_trainer.maintenance.leftovers import alone_with, delete_whole, temporary_places
 from model_trainer.maintenance.reaper import Keep
 from model_trainer.worker.account import close_account, close_evaluation
 from model_trainer.worker.event_mirror import EventMirror
+from model_trainer.worker.releasing import release_handed_in
 
 log = get_logger(__name__)
 
@@ -24,9 +26,17 @@ class AccountCloser:
     """Brings ends to disk that nobody brought there."""
 
     def __init__(
-        self, *, runs: RunStore, artifacts: ArtifactTree, locks: RunLocks, keep: Keep, asker: PatientAsker
+        self,
+        *,
+        runs: RunStore,
+        artifacts: ArtifactTree,
+        locks: RunLocks,
+        references: References,
+        keep: Keep,
+        asker: PatientAsker,
     ) -> None:
         """Nothing is written yet."""
+        self._references = references
         self._runs = runs
         self._artifacts = artifacts
         self._locks = locks
@@ -77,6 +87,10 @@ class AccountCloser:
             _sweep(folder)
             is_whole = EventMirror(folder / "events.jsonl").catch_up(self._runs, record.run_id)
             if record.kind.follow_up_folder is None:
+                if record.status is not RunStatus.COMPLETED:
+                    release_handed_in(
+                        self._references, record, folder
+                    )  # first: this changes what the manifest says
                 close_account(record, self._artifacts)
             elif record.parent_run_id is not None and (folder.parent.parent / MANIFEST).exists():
                 evaluated = self._runs.get(record.parent_run_id)

@@ -1,6 +1,6 @@
-"""Removes what nobody will finish or use: abandoned temporary files, and token caches unused for long.
+"""Removes what nobody will finish or use: abandoned temporary files and uploads, and token caches unused for long.
 
-Never touches an artifact: only names that start with the temporary prefix, and the entries of the cache folder.
+Never touches an artifact: only names that start with the temporary prefix, and the entries of folders it is given.
 """
 
 import os
@@ -15,9 +15,7 @@ from pathlib import Path
 from model_trainer.core.config.settings import CleanupSettings
 from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.files import TEMPORARY_PREFIX
-from model_trainer.core.logging import get_logger
-
-log = get_logger(__name__)
+from model_trainer.maintenance.telling import Removal, tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,7 @@ class LeftoverCleaner:
         self,
         *,
         roots: Sequence[Path],
-        cache_folder: Path | None,
+        passing: Sequence[Path],
         policy: CleanupSettings,
         now: Callable[[], float] = time.time,
         delete: Callable[[Path], None] | None = None,
@@ -47,71 +45,61 @@ class LeftoverCleaner:
 
         Args:
             roots: where temporary files may lie, at any depth.
-            cache_folder: each of its entries is a cache that can be made again; None: there is none to look at.
+            passing: folders whose entries are not for good: caches that can be made again, uploads on their way.
             policy: whether and when.
             now: the clock that files are stamped by.
             delete: takes a file or folder away; raises OSError when it cannot.
         """
         self._roots = tuple(roots)
-        self._cache_folder = cache_folder
+        self._passing = tuple(passing)
         self._policy = policy
         self._now = now
         self._delete = delete or delete_whole
 
     def clean(self) -> int:
         """Removes what is due (or only logs it, in a dry run); returns how many leftovers went."""
-        if not self._policy.enabled:
+        if self._policy.enabled is False:
             return 0
         oldest_kept = self._now() - self._policy.grace_period_seconds
         try:
             due = [leftover for leftover in self.leftovers() if leftover.used_at <= oldest_kept]
         except OSError as error:
             place: object = error.filename
-            _log_failure(Path(str(place)), error)
+            _tell_failure(Path(str(place)), error)
             return 0
         return sum(self._remove(leftover) for leftover in due)
 
     def leftovers(self) -> Iterator[Leftover]:
-        """Everything that is temporary or a cache, however young."""
+        """Everything that is temporary or passing, however young."""
         places = [place for root in self._roots for place in temporary_places(root)]
-        if self._cache_folder is not None:
-            places += [entry for entry in _children(self._cache_folder) if entry not in places]
+        for folder in self._passing:
+            places += [entry for entry in _children(folder) if entry not in places]
         for place in places:
             leftover = _measured(place)
             if leftover is not None:
                 yield leftover
 
     def _remove(self, leftover: Leftover) -> bool:
+        path, num_files, num_bytes = leftover.path, leftover.num_files, leftover.num_bytes
         if self._policy.dry_run:
-            log.info(
-                "cleanup_dry_run",
-                path=str(leftover.path),
-                bytes_freed=leftover.num_bytes,
-                num_removed=leftover.num_files,
-                dry_run=True,
-            )
+            tell(Removal(path=path, fate="due", num_files=num_files, num_bytes=num_bytes))
             return False
         try:
-            self._delete(leftover.path)
+            self._delete(path)
         except (FileNotFoundError, BlockingIOError):
-            return False  # its owner finished it after all, another clean-up was faster, or a job holds it
+            return False  # its owner finished it after all, another clean-up was faster, or somebody holds it
         except OSError as error:
-            _log_failure(leftover.path, error)
+            _tell_failure(path, error)
             return False
-        log.info(
-            "cleanup_completed",
-            path=str(leftover.path),
-            bytes_freed=leftover.num_bytes,
-            num_removed=leftover.num_files,
-            dry_run=False,
-        )
+        tell(Removal(path=path, fate="removed", num_files=num_files, num_bytes=num_bytes))
         return True
 
 
 def delete_whole(path: Path) -> None:
     """Removes a file, a link or a folder; a folder loses its name first, so that nobody opens half of what is going.
 
-    Raises BlockingIOError for a folder that somebody has locked: a token cache that a job is using.
+    Raises BlockingIOError for a folder that somebody has locked: a token cache that a job is using, an upload that a part
+    is coming for.
     """
     if path.is_dir() and not path.is_symlink():
         with alone_with(path):
@@ -134,8 +122,8 @@ def alone_with(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _log_failure(path: Path, error: OSError) -> None:
-    log.error("cleanup_failed", path=str(path), bytes_freed=0, num_removed=0, detail=error.strerror or "")
+def _tell_failure(path: Path, error: OSError) -> None:
+    tell(Removal(path=path, fate="failed", detail=error.strerror or ""))
 
 
 def temporary_places(folder: Path, *, skip: Set[Path] = frozenset()) -> Iterator[Path]:

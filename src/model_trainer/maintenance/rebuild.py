@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from model_trainer.core.contracts.events import StoredEvent
-from model_trainer.core.contracts.run import RunRecord
+from model_trainer.core.contracts.run import RunRecord, RunStatus
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.logging import get_logger
 from model_trainer.core.ports.storage import ArtifactTree, KeptRecord
@@ -44,6 +44,18 @@ class ForgetfulRuns(Protocol):
         ...
 
 
+class KnownToTheStore(Protocol):
+    """The part of maintenance/stored_side.py that is needed here; raises AppError for what cannot be known now."""
+
+    def refer(self, record: RunRecord) -> None:
+        """Says again what a run needs of the store."""
+        ...
+
+    def events(self, record: RunRecord) -> tuple[StoredEvent, ...]:
+        """The events of a run whose folder is not here."""
+        ...
+
+
 class Rebuild:
     """One pass over the records on disk."""
 
@@ -54,6 +66,7 @@ class Rebuild:
         artifacts: ArtifactTree,
         keep: RecordKeeper,
         close_account: Callable[[str], object],
+        stored: KnownToTheStore,
         adopt: bool,
     ) -> None:
         """Nothing is read yet.
@@ -63,12 +76,14 @@ class Rebuild:
             artifacts: where their records lie.
             keep: brings records on disk up to date.
             close_account: brings an end to disk that is known from events alone.
+            stored: what the store of artifacts knows of a run.
             adopt: whether to take records that another installation wrote.
         """
         self._runs = runs
         self._artifacts = artifacts
         self._keep = keep
         self._close_account = close_account
+        self._stored = stored
         self._adopt = adopt
 
     def runs(self) -> Iterator[RebuiltRun]:
@@ -98,15 +113,44 @@ class Rebuild:
             return RebuiltRun(kept.run_id, "skipped", record.status.value, f"cannot be restored: {error}")
 
     def _restored(self, kept: RunRecord, notes: list[str]) -> RebuiltRun:
+        kept = self._pointing(kept)
         folder = folder_of(kept, self._artifacts)
-        events = () if folder is None else read_events(folder / "events.jsonl")
-        record = caught_up(kept, events)
+        events = self._stored_events(kept, notes) if folder is None else read_events(folder / "events.jsonl")
+        record = self._pointing(caught_up(kept, events))
         if not self._runs.restore(record, completed(record, events)):
-            status = self._runs.get(kept.run_id).status
-            return RebuiltRun(kept.run_id, "known", status.value, "the store has it")
+            known = self._runs.get(kept.run_id)
+            self._refer_again(known, notes)
+            return RebuiltRun(
+                kept.run_id, "known", known.status.value, "; ".join(["the store has it", *notes])
+            )
+        self._refer_again(record, notes)
         self._keep(kept.run_id)
         if record.status is not kept.status:
             notes.append(f"its events tell more than its record, which says {kept.status.value}")
             if record.status.is_terminal:
                 self._close_account(kept.run_id)
         return RebuiltRun(kept.run_id, "restored", record.status.value, "; ".join(notes))
+
+    def _pointing(self, record: RunRecord) -> RunRecord:
+        """With where its artifact is stored: the pointer beside the record is written first."""
+        pointer = self._artifacts.read_pointer(record.run_id)
+        if pointer is None or pointer.artifact_file_id is None or record.status is not RunStatus.COMPLETED:
+            return record
+        stored: dict[str, object] = {"artifact_file_id": pointer.artifact_file_id}
+        return record.model_copy(update=stored)
+
+    def _stored_events(self, record: RunRecord, notes: list[str]) -> tuple[StoredEvent, ...]:
+        try:
+            return self._stored.events(record)
+        except AppError as error:
+            notes.append(
+                f"its events are told from its record, the store does not give them: {error.message}"
+            )
+            return ()
+
+    def _refer_again(self, record: RunRecord, notes: list[str]) -> None:
+        """What cannot be known now is said, and found by the next rebuild."""
+        try:
+            self._stored.refer(record)
+        except AppError as error:
+            notes.append(f"its files in the store may be removed until this is done again: {error.message}")

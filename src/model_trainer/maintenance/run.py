@@ -1,4 +1,4 @@
-"""The loops of the maintenance process: what must not wait in one thread, what may take long in another."""
+"""The loops of the maintenance process: what must not wait in one thread, what may take long in others."""
 
 import threading
 import time
@@ -20,24 +20,32 @@ class Chore:
     """From one end to the next beginning; the first time is at once."""
 
 
-def run_maintenance(*, prompt: Sequence[Chore], patient: Sequence[Chore], stop: threading.Event) -> None:
-    """Works until `stop` is set, and returns when both threads have finished what they were at.
+def run_maintenance(
+    *,
+    prompt: Sequence[Chore],
+    patient: Sequence[Chore],
+    remote: Sequence[Chore] = (),
+    stop: threading.Event,
+) -> None:
+    """Works until `stop` is set, and returns when all threads have finished what they were at.
 
-    A chore that raises ends both: whoever keeps this process running starts it again.
+    A chore that raises ends all: whoever keeps this process running starts it again.
 
     Args:
         prompt: chores that are short and that somebody waits for.
         patient: chores that may take minutes; they delay one another, not the prompt ones.
+        remote: chores that wait for another machine, for as long as that takes.
         stop: ends the loops, at once where they wait.
     """
     log.info("maintenance_started")
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="maintenance") as threads:
-        beside = threads.submit(_repeat, patient, stop)
+    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="maintenance") as threads:
+        beside = [threads.submit(_repeat, chores, stop) for chores in (patient, remote)]
         try:
             _repeat(prompt, stop)
         finally:
             stop.set()
-        beside.result()
+        for each in beside:
+            each.result()
     log.info("maintenance_stopped")
 
 

@@ -21,6 +21,7 @@ from model_trainer.core.failpoints import Reached, pass_by
 from model_trainer.core.ports.runs import RunStore
 from model_trainer.core.ports.storage import ArtifactTree
 from model_trainer.orchestrators.detectors import is_detector
+from model_trainer.orchestrators.needs import Needs
 from model_trainer.orchestrators.records import Records
 
 Spec = TypeVar("Spec", bound=Contract)
@@ -40,11 +41,12 @@ class FollowUpOrchestrator(Generic[Spec]):
         *,
         runs: RunStore,
         artifacts: ArtifactTree,
+        needs: Needs,
         queue_name: str,
         reached: Reached = pass_by,
     ) -> None:
         self._runs = runs
-        self._records = Records(runs=runs, artifacts=artifacts, reached=reached)
+        self._records = Records(runs=runs, artifacts=artifacts, needs=needs, reached=reached)
         self._queue_name = queue_name
 
     def start(

@@ -16,6 +16,7 @@ from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.failpoints import Reached, pass_by
 from model_trainer.core.ports.runs import RunStore
 from model_trainer.core.ports.storage import ArtifactTree
+from model_trainer.orchestrators.needs import Needs
 from model_trainer.orchestrators.records import Records
 
 
@@ -23,10 +24,16 @@ class TokenizerOrchestrator:
     """Tokenizers, from the order to the finished one."""
 
     def __init__(
-        self, *, runs: RunStore, artifacts: ArtifactTree, queue_name: str, reached: Reached = pass_by
+        self,
+        *,
+        runs: RunStore,
+        artifacts: ArtifactTree,
+        needs: Needs,
+        queue_name: str,
+        reached: Reached = pass_by,
     ) -> None:
         self._runs = runs
-        self._records = Records(runs=runs, artifacts=artifacts, reached=reached)
+        self._records = Records(runs=runs, artifacts=artifacts, needs=needs, reached=reached)
         self._queue_name = queue_name
 
     def start(

@@ -18,6 +18,7 @@ from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.failpoints import Reached, pass_by
 from model_trainer.core.ports.runs import RunStore
 from model_trainer.core.ports.storage import ArtifactTree
+from model_trainer.orchestrators.needs import Needs
 from model_trainer.orchestrators.records import Records
 from model_trainer.orchestrators.resuming import (
     check_folder,
@@ -32,11 +33,17 @@ class TrainingOrchestrator:
     """Trainings, and what all kinds of runs share: reading, listing, cancelling."""
 
     def __init__(
-        self, *, runs: RunStore, artifacts: ArtifactTree, queue_name: str, reached: Reached = pass_by
+        self,
+        *,
+        runs: RunStore,
+        artifacts: ArtifactTree,
+        needs: Needs,
+        queue_name: str,
+        reached: Reached = pass_by,
     ) -> None:
         self._runs = runs
         self._artifacts = artifacts
-        self._records = Records(runs=runs, artifacts=artifacts, reached=reached)
+        self._records = Records(runs=runs, artifacts=artifacts, needs=needs, reached=reached)
         self._queue_name = queue_name
 
     def start(self, spec: TrainSpec, *, request_id: str, idempotency: IdempotencyKey | None) -> Submission:
@@ -101,7 +108,7 @@ class TrainingOrchestrator:
             idempotency: the caller's key; the run goes on once for each.
 
         Raises RUN_NOT_FOUND; CONFLICT when the run, its folder or the spec forbids it; CONFIG_INVALID for a step without
-        a good checkpoint.
+        a good checkpoint; DATA_NOT_FOUND or TOKENIZER_NOT_FOUND when what it learns from has gone.
         """
         record = self._runs.get(run_id)
         check_training(record)
@@ -111,6 +118,7 @@ class TrainingOrchestrator:
             check_same_spec(record, spec)
         if step is not None:
             check_step(step, self._checkpoints(record))
+        self._records.secure(record)
         resumed = self._runs.resume(run_id, step=step, idempotency=idempotency)
         self._records.keep(resumed.record)
         return resumed

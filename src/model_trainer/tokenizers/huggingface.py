@@ -51,6 +51,9 @@ class _Encoding(Protocol):
     @property
     def ids(self) -> list[int]: ...
 
+    @property
+    def offsets(self) -> list[tuple[int, int]]: ...
+
 
 class FastTokenizer(Protocol):
     """The part of `tokenizers.Tokenizer` that is used here."""
@@ -81,6 +84,11 @@ class HuggingFaceTokenizer:
         return [
             encoding.ids for encoding in self._fast.encode_batch_fast(list(texts), add_special_tokens=False)
         ]
+
+    def encode_with_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """The ids of encode() and the characters of `text` that each stands for."""
+        encoding = self._fast.encode(text, add_special_tokens=False)
+        return encoding.ids, _without_gaps(_byte_by_byte(encoding.offsets, text), len(text))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids`; special tokens become their text."""
@@ -150,7 +158,7 @@ def tokenizer_document(
     return dump_json(document)
 
 
-def write_folder(folder: Path, *, document: str, facts: TokenizerFacts) -> None:
+def write_folder(folder: Path, *, document: str, facts: TokenizerFacts, chat_template: str | None) -> None:
     """Writes both files. `split_special_tokens` makes transformers read special tokens in text as text, as we do."""
     config: JsonObject = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -164,6 +172,8 @@ def write_folder(folder: Path, *, document: str, facts: TokenizerFacts) -> None:
         config["additional_special_tokens"] = list(facts.special_tokens[1:])
     if facts.unknown_token is not None:
         config["unk_token"] = facts.unknown_token
+    if chat_template is not None:
+        config["chat_template"] = chat_template
     write_atomically(folder / TOKENIZER_FILE, document.encode())
     write_atomically(folder / CONFIG_FILE, dump_json(config).encode())
 
@@ -227,6 +237,36 @@ def info_of(folder: Path, facts: TokenizerFacts, vocab: Mapping[str, int]) -> To
         lossless=facts.lossless,
         sha256=sha256_of(folder / TOKENIZER_FILE),
     )
+
+
+def _byte_by_byte(spans: Sequence[tuple[int, int]], text: str) -> list[tuple[int, int]]:
+    """Pieces that spell several characters in bytes, one each, have the span of them all: the library joins what it does not
+    know. Here each gets the character that its byte is of."""
+    exact: list[tuple[int, int]] = []
+    place = 0
+    while place < len(spans):
+        start, end = spans[place]
+        alike = 1
+        while place + alike < len(spans) and spans[place + alike] == (start, end):
+            alike += 1
+        owners = [at for at in range(start, end) for _ in text[at].encode()] if alike > 1 else []
+        exact += [(at, at + 1) for at in owners] if len(owners) == alike else [(start, end)] * alike
+        place += alike
+    return exact
+
+
+def _without_gaps(spans: Sequence[tuple[int, int]], length: int) -> list[tuple[int, int]]:
+    """Characters that no token has, because normalising joined or dropped them, belong to the token before them."""
+    claimed = bytearray(length)
+    for start, end in spans:
+        claimed[start:end] = b"\1" * (end - start)
+    grown: dict[int, int] = {}
+    gap = claimed.find(0)
+    while gap >= 0:
+        behind = claimed.find(1, gap)
+        grown[gap] = length if behind < 0 else behind
+        gap = claimed.find(0, grown[gap])
+    return [(start, grown.get(end, end)) for start, end in spans]
 
 
 def corrupt(path: Path, why: str) -> AppError:

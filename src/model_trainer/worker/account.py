@@ -25,6 +25,7 @@ from model_trainer.worker.manifests import (
     seal,
     seal_again,
 )
+from model_trainer.worker.storing import StoredArtifact
 
 log = get_logger(__name__)
 
@@ -34,13 +35,13 @@ class ArtifactAccount:
 
     def __init__(self, *, kind: ArtifactKind, record: RunRecord, seed: int, folder: Path) -> None:
         self.folder = folder
+        self.kind = kind
         self.resolved: JsonObject = {}
         self.metrics: JsonObject = {}
         self.corpus: CorpusDigest | None = None
         self.tokenizer_id: str | None = None
         self.tokenizer_sha256: str | None = None
         self._timings: dict[str, float] = {}
-        self._kind = kind
         self._run_id = record.run_id
         self._spec = record.spec
         self._seed = seed
@@ -70,18 +71,18 @@ class ArtifactAccount:
             return
         try:
             seal_again(self.folder, {"timings_seconds": self._rounded_timings()})
-            point_to(record, artifacts, kind=self._kind)
+            point_to(record, artifacts, kind=self.kind)
         except (AppError, OSError) as error:
             log.warning("account_not_sealed", detail=str(error))
 
     def _seal(self, record: RunRecord, status: ManifestStatus, artifacts: ArtifactTree) -> None:
         seal(self.folder, self._manifest(record, status, installation_id=artifacts.installation_id()))
-        point_to(record, artifacts, kind=self._kind)
+        point_to(record, artifacts, kind=self.kind)
 
     def _manifest(self, record: RunRecord, status: ManifestStatus, *, installation_id: str) -> Manifest:
         return Manifest(
             installation_id=installation_id,
-            kind=self._kind,
+            kind=self.kind,
             item_id=self._run_id,
             status=status,
             created_at=iso_time(record.created_at_ms),
@@ -151,8 +152,11 @@ def close_evaluation(record: RunRecord, artifacts: ArtifactTree, *, evaluated: R
     point_to(evaluated, artifacts, kind="models")
 
 
-def point_to(record: RunRecord, artifacts: ArtifactTree, *, kind: ArtifactKind) -> None:
-    """Writes the run's pointer under the runs root: where its artifact lies, and which manifest is meant."""
+def point_to(
+    record: RunRecord, artifacts: ArtifactTree, *, kind: ArtifactKind, stored: StoredArtifact | None = None
+) -> None:
+    """Writes the run's pointer under the runs root: where its artifact lies, which manifest is meant, and where it is
+    stored; left out, what was known of that stays."""
     folder = artifacts.folder(kind, record.run_id)
     manifest = read_manifest(folder)
     pointer = RunPointer(
@@ -165,6 +169,8 @@ def point_to(record: RunRecord, artifacts: ArtifactTree, *, kind: ArtifactKind) 
         family=record.family,
         created_at=iso_time(record.created_at_ms),
         finished_at=manifest.finished_at,
+        artifact_file_id=None if stored is None else stored.file_id,
+        stored_manifest_sha256=None if stored is None else stored.manifest_sha256,
     )
     artifacts.write_pointer(pointer)
 

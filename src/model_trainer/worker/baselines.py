@@ -1,6 +1,7 @@
 """Which earlier run a model is compared with, and by which of its evaluations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -78,12 +79,14 @@ def find_earlier(
     return None
 
 
-def completed_folder(parts: WorkerParts, record: RunRecord) -> Path:
-    """Where a completed training lies; raises CONFLICT when it is none, or has gone."""
+@contextmanager
+def completed_folder(parts: WorkerParts, record: RunRecord) -> Iterator[Path]:
+    """Where a completed training lies, held; raises CONFLICT when it is none, or has gone."""
     is_complete = record.kind is RunKind.TRAIN and record.status is RunStatus.COMPLETED
     if not is_complete or not parts.artifacts.exists("models", record.run_id):
         raise nothing_to_compare(record.run_id)
-    return parts.artifacts.folder("models", record.run_id)
+    with parts.artifacts.use("models", record.run_id) as folder:
+        yield folder
 
 
 def nothing_to_compare(run_id: str) -> AppError:
@@ -109,12 +112,13 @@ def if_readable(parts: WorkerParts, run_id: str, read: Read[Found]) -> Found | N
 
 
 def _baseline_of(parts: WorkerParts, record: RunRecord) -> Baseline:
-    folder = completed_folder(parts, record) / EVALUATIONS
-    final = read_evaluation(folder / METRICS_FILE)
-    if final is None:
-        raise nothing_to_compare(record.run_id)
-    asked_for = (_readable(path) for path in sorted(folder.glob(f"*/{METRICS_FILE}"), reverse=True))
-    return Baseline(final=final, later=tuple(one for one in asked_for if one is not None))
+    with completed_folder(parts, record) as artifact:
+        folder = artifact / EVALUATIONS
+        final = read_evaluation(folder / METRICS_FILE)
+        if final is None:
+            raise nothing_to_compare(record.run_id)
+        asked_for = (_readable(path) for path in sorted(folder.glob(f"*/{METRICS_FILE}"), reverse=True))
+        return Baseline(final=final, later=tuple(one for one in asked_for if one is not None))
 
 
 def _readable(path: Path) -> Evaluation | None:

@@ -23,7 +23,11 @@ def scan(
     corpora: CorpusRoot, corpus_path: str, *, held: HeldRun, encoding_errors: EncodingErrors
 ) -> tuple[CorpusSource, CorpusDigest]:
     """The files of a corpus and what they hold now; raises DATA_* for what cannot be trained on."""
-    source = corpora.locate(corpus_path)
+
+    def fetched(done: int, total: int) -> None:
+        held.report(done / max(1, total), f"Fetched {done:,} of {total:,} bytes")
+
+    source = corpora.locate(corpus_path, report=fetched)
 
     def report(done: int, total: int) -> None:
         held.report(done / max(1, total), f"Read {done:,} of {total:,} bytes")

@@ -2,6 +2,7 @@
 
 import random
 from enum import StrEnum
+from itertools import takewhile
 from typing import assert_never
 
 from model_trainer.core.contracts.events import Event, JobCancelled, JobCompleted, JobFailed
@@ -94,7 +95,7 @@ def end_badly(
         return None
     events = () if held is None else held.remaining_events()
     if error.code is ErrorCode.DISK_FULL:
-        return _released(parts, lease, _waiting_for_space(parts, failure), events)
+        return _released(parts, lease, _waiting_for_space(parts, failure, now), events)
     if error.failure_class is FailureClass.TRANSIENT and now.retries < parts.settings.rq.retry_max:
         return _released(parts, lease, _another_try(parts, failure, retries=now.retries), events)
     failed = JobFailed(
@@ -115,9 +116,15 @@ def end_badly(
     return _finished(parts, lease, outcome, (*events, failed))
 
 
-def _waiting_for_space(parts: WorkerParts, failure: Failure) -> HandBack:
-    """No retry is used up: the maintenance process looks for space before it tries again."""
-    delay = backoff_seconds(1, base=parts.settings.rq.retry_backoff_seconds, source=random.Random())
+def _waiting_for_space(parts: WorkerParts, failure: Failure, now: RunRecord) -> HandBack:
+    """No retry is used up: the maintenance process looks for space before it tries again. It looks at the disk of the
+    artifacts; where another one is full, trying is the only way to know, with more and more time in between."""
+    ended_so = (
+        each.problem is not None and each.problem.code is ErrorCode.DISK_FULL
+        for each in reversed(now.attempts[:-1])
+    )
+    times = 1 + sum(1 for _ in takewhile(bool, ended_so))
+    delay = backoff_seconds(times, base=parts.settings.rq.retry_backoff_seconds, source=random.Random())
     log.warning("job_waits_for_disk_space", error_code=failure.error.code.value, duration_seconds=delay)
     return HandBack(
         status=RunStatus.PAUSED,

@@ -31,8 +31,10 @@ def parent_of(record: RunRecord) -> str:
 def follow_up_job(parts: WorkerParts, work: Callable[[HeldRun, RunRecord], JobResult]) -> Job:
     """A job on a trained model: it writes into a folder of its own there, and the model's manifest lists what it left."""
 
-    def folder(record: RunRecord) -> Path:
-        return own_folder(parts, record)
+    @contextmanager
+    def folder(record: RunRecord) -> Iterator[Path]:
+        with parts.artifacts.use("models", parent_of(record)):
+            yield own_folder(parts, record)
 
     def ended(record: RunRecord) -> None:
         close_evaluation(record, parts.artifacts, evaluated=parts.other_run(parent_of(record)))

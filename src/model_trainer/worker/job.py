@@ -1,6 +1,7 @@
 """What a kind of job is to the life all jobs share, and what one leaves."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from model_trainer.core.contracts.base import JsonObject
@@ -25,7 +26,7 @@ class Job:
         self,
         *,
         work: Callable[[HeldRun, RunRecord], JobResult],
-        folder: Callable[[RunRecord], Path],
+        folder: Callable[[RunRecord], AbstractContextManager[Path]],
         ended: Callable[[RunRecord], None],
         fallback: ErrorCode,
     ) -> None:

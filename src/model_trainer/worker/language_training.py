@@ -145,10 +145,10 @@ def _save(
     """Weights, configuration, tokenizer and recipe: what loads the model again, here or in transformers."""
     info = prepared.tokenizer.inspect()
     family.backend().save(fitted.model, fitted.recipe, place.folder, end_of_text_id=info.end_of_text_id)
-    origin = place.parts.artifacts.folder("tokenizers", prepared.spec.tokenizer_id)
-    for name in TOKENIZER_FILES:
-        if (origin / name).exists():
-            shutil.copyfile(origin / name, place.folder / name)
+    with place.parts.artifacts.use("tokenizers", prepared.spec.tokenizer_id) as origin:
+        for name in TOKENIZER_FILES:
+            if (origin / name).exists():
+                shutil.copyfile(origin / name, place.folder / name)
 
 
 def _evaluate(place: Workplace, fitted: Fitted[LanguageModel], *, prepared: _Prepared) -> Evaluation:

@@ -59,7 +59,7 @@ class HeldRun:
         lease: Lease,
         user_id: str | None,
         heartbeat_seconds: float,
-        mirror: EventMirror,
+        mirror: EventMirror | None,
         most_events: int = 10_000,
         stall_seconds: float = STALL_SECONDS,
         abandon: Callable[[], None] = leave_at_once,
@@ -71,7 +71,7 @@ class HeldRun:
             lease: the right to write.
             user_id: carried on every event.
             heartbeat_seconds: between two reports; a cancel flag is looked for more often.
-            mirror: follows the stream on disk.
+            mirror: follows the stream on disk; None before the run has a folder.
             most_events: rows and progress kept while the store is away.
             stall_seconds: a step loop may be silent for so long at least before it counts as hung.
             abandon: called, once, for a loop that hangs; the lease is not renewed any more then.
@@ -294,7 +294,8 @@ class HeldRun:
         self._told_checkpoint = checkpoint
         self._store_is_away = False
         self._heed(flags, asked_at=asked_at)
-        self._mirror.catch_up(self._store, self.run_id)
+        if self._mirror is not None:
+            self._mirror.catch_up(self._store, self.run_id)
 
     def _hangs(self, now: float) -> bool:
         """Only a loop that counts steps can be told from one long call into a library."""

@@ -27,7 +27,7 @@ def sweep(folder: Path, *, delete: Callable[[Path], None] | None = None) -> int:
             continue
         swept += 1
     if swept:
-        log.info("leftovers_removed", num_removed=swept)
+        log.info("leftovers_removed", files_deleted=swept)
     return swept
 
 

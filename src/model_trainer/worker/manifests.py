@@ -24,9 +24,8 @@ from model_trainer.core.contracts.base import Contract, as_json, type_json
 from model_trainer.core.contracts.manifest import ArtifactFile, HostFacts, Manifest, Revision
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.files import TEMPORARY_PREFIX, write_atomically
+from model_trainer.core.stored_artifact import GROWING, listed_files
 
-_GROWING = frozenset({"logs.jsonl", "events.jsonl"})
-"""Only ever appended to: what was sealed must still stand, more may follow."""
 LIBRARIES = (
     "model-trainer",
     "numpy",
@@ -97,7 +96,7 @@ def append_revision(folder: Path, revision: Revision) -> Manifest:
     """Adds what a later job left to a sealed folder; a job that ends twice replaces what it had added.
 
     A revision without files gets those that lie in a folder named after the job: `eval/<job_id>/...`. Files that were
-    sealed before keep their digests. Raises ARTIFACT_CORRUPT when the folder has no readable manifest.
+    sealed before keep their digests, but for those of the revision: they may have been half written then. Raises ARTIFACT_CORRUPT when the folder has no readable manifest.
     """
     with _locked(folder):
         manifest = read_manifest(folder)
@@ -108,10 +107,34 @@ def append_revision(folder: Path, revision: Revision) -> Manifest:
         )
         complete: dict[str, object] = {"files": files}
         others = tuple(each for each in manifest.revisions if each.job_id != revision.job_id)
-        revisions: dict[str, object] = {"revisions": (*others, revision.model_copy(update=complete))}
-        revised = manifest.model_copy(update=revisions)
+        now = {file.path: file for file in files}
+        changes: dict[str, object] = {
+            "revisions": (*others, revision.model_copy(update=complete)),
+            "files": tuple(now.get(file.path, file) for file in manifest.files),
+        }
+        revised = manifest.model_copy(update=changes)
         _write(folder, revised)
     return revised
+
+
+def take_over(folder: Path, files: Sequence[ArtifactFile], theirs: Manifest) -> Manifest:
+    """Lists files that have come from another copy of this artifact, and the later jobs that its account tells of.
+
+    Raises ARTIFACT_CORRUPT when the folder has no readable manifest.
+    """
+    with _locked(folder):
+        ours = read_manifest(folder)
+        paths, known = {file.path for file in files}, {each.job_id for each in ours.revisions}
+        listed = {file.path: file for file in ours.files}
+        listed |= {file.path: file for file in theirs.files if file.path in paths}
+        changes: dict[str, object] = {
+            "files": tuple(listed[path] for path in sorted(listed)),
+            "revisions": (*ours.revisions, *(each for each in theirs.revisions if each.job_id not in known)),
+        }
+        merged = ours.model_copy(update=changes)
+        if merged != ours:
+            _write(folder, merged)
+    return merged
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -128,12 +151,11 @@ def read_manifest(folder: Path) -> Manifest:
 def verify(folder: Path) -> list[Mismatch]:
     """What is not as the manifest and its revisions say, sorted by path; raises as read_manifest() does."""
     manifest = read_manifest(folder)
-    listed = {file.path: file for revision in manifest.revisions for file in revision.files}
-    listed |= {file.path: file for file in manifest.files}
+    listed = {file.path: file for file in listed_files(manifest)}
     present = frozenset(_file_names(folder))
     found: list[Mismatch] = []
     for path in sorted(present | listed.keys()):
-        if path in _GROWING and path not in listed and manifest.status == "running":
+        if path in GROWING and path not in listed and manifest.status == "running":
             continue  # begun since: the run goes on
         why = _difference(folder / path, listed.get(path)) if path in present else "missing"
         if why is not None:
@@ -250,7 +272,7 @@ def _difference(path: Path, listed: ArtifactFile | None) -> Why | None:
     if listed is None:
         return "unlisted"
     num_bytes = path.stat().st_size
-    if num_bytes != listed.num_bytes and (path.name not in _GROWING or num_bytes < listed.num_bytes):
+    if num_bytes != listed.num_bytes and (path.name not in GROWING or num_bytes < listed.num_bytes):
         return "size"
     return None if _sha256_of_start(path, listed.num_bytes) == listed.sha256 else "digest"
 

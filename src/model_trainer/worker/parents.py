@@ -34,8 +34,7 @@ def parent_recipe(parts: WorkerParts, spec: TrainSpec, *, tokenizer_sha256: str)
     """
     if spec.init_from is None:
         return None
-    with faults_at(PARENT_FIELD):
-        folder = _folder(parts, spec.init_from)
+    with faults_at(PARENT_FIELD), parts.artifacts.use("models", spec.init_from.run_id) as folder:
         check_parent(
             spec,
             parts.other_run(spec.init_from.run_id),
@@ -55,17 +54,12 @@ def first_weights(parts: WorkerParts, spec: TrainSpec, *, load: Load) -> Snapsho
     asked = spec.init_from
     if asked is None:
         return None
-    with faults_at(PARENT_FIELD):
-        folder = _folder(parts, asked)
+    with faults_at(PARENT_FIELD), parts.artifacts.use("models", asked.run_id) as folder:
         if asked.step is None:
             snapshot = _completed(load, folder)
         else:
             snapshot = _from_checkpoint(folder, asked, asked.step)
     return snapshot
-
-
-def _folder(parts: WorkerParts, asked: InitFrom) -> Path:
-    return parts.artifacts.folder("models", asked.run_id)
 
 
 def _from_checkpoint(folder: Path, asked: InitFrom, step: int) -> Snapshot:

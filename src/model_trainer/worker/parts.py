@@ -7,6 +7,7 @@ from model_trainer.core.contracts.run import RunPage, RunQuery, RunRecord
 from model_trainer.core.failpoints import Reached, pass_by
 from model_trainer.core.ports.runs import RunStore
 from model_trainer.core.ports.storage import ArtifactTree, CorpusRoot, RunLocks
+from model_trainer.core.ports.store import ArtifactStore, References
 from model_trainer.registry import Registry
 from model_trainer.worker.recording import patiently
 
@@ -21,6 +22,8 @@ class WorkerParts:
     artifacts: ArtifactTree
     corpora: CorpusRoot
     locks: RunLocks
+    store: ArtifactStore
+    references: References
     worker_id: str
     reached: Reached = pass_by
 

@@ -4,19 +4,21 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 
 from model_trainer.core.contracts.run import Lease, RunKind, RunRecord, RunStatus
-from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.core.errors import AppError, AskedToStop, ErrorCode
 from model_trainer.core.failpoints import Failpoint
 from model_trainer.core.kept_record import keep_record
 from model_trainer.core.logging import bind_context, get_logger, log_also_to
+from model_trainer.worker.bringing_back import brought_back, items_needed
 from model_trainer.worker.claiming import claim_run
 from model_trainer.worker.endings import Failure, Stop, end, end_badly
 from model_trainer.worker.event_mirror import EventMirror
 from model_trainer.worker.job import Job, JobResult
-from model_trainer.worker.lease import Cancelled, HandedOver, HeldRun, Paused
+from model_trainer.worker.lease import Cancelled, HeldRun, Paused
 from model_trainer.worker.leftovers import sweep
 from model_trainer.worker.outcomes import as_app_error
 from model_trainer.worker.parts import WorkerParts
 from model_trainer.worker.recording import accounted, recorded
+from model_trainer.worker.releasing import release_handed_in
 from model_trainer.worker.stopping import StopSignal
 
 __all__ = ["Job", "JobResult", "supervise"]
@@ -81,37 +83,40 @@ def _tokenizer_context(record: RunRecord) -> AbstractContextManager[None]:
 
 
 def _claimed(parts: WorkerParts, *, record: RunRecord, lease: Lease, job: Job, stop: StopSignal) -> None:
-    with ExitStack() as run_log:
-        try:
-            folder = job.folder(record)
-            run_log.enter_context(log_also_to(folder / "logs.jsonl", service="model-trainer-worker"))
-            parts.reached(Failpoint.CLAIM_FOLDER_MADE)
-            sweep(folder)
-        except (AppError, OSError) as error:
-            known = as_app_error(error, fallback=job.fallback)
-            log.error("job_has_no_folder", error_code=known.code.value, detail=known.message)
-            _keep_ended(parts, end_badly(parts, lease=lease, held=None, failure=Failure(known, error)))
-            return
-        ended = _live(parts, record=record, lease=lease, folder=folder, job=job, stop=stop)
-    _keep_ended(parts, ended)
-    if ended is not None and ended.status.is_terminal:
-        job.ended(ended)
-        # The last events once more: where the store was away for them a moment ago, the maintenance process follows.
-        if EventMirror(folder / "events.jsonl").catch_up(parts.runs, ended.run_id):
-            accounted(parts.runs, ended.run_id)
+    with ExitStack() as used:
+        with ExitStack() as run_log:
+            early = _held(parts, record=record, lease=lease, mirror=None)
+            stop.on_request(early.hand_over)
+            try:
+                with early:
+                    used.enter_context(brought_back(parts, early, items_needed(parts, record)))
+                    folder = used.enter_context(job.folder(record))
+                run_log.enter_context(log_also_to(folder / "logs.jsonl", service="model-trainer-worker"))
+                parts.reached(Failpoint.CLAIM_FOLDER_MADE)
+                sweep(folder)
+                _release_handed_in(parts, record, folder)
+            except AskedToStop as asked:
+                _keep_ended(parts, end(parts, held=early, ending=_stop(asked)))
+                return
+            except (AppError, OSError) as error:
+                known = as_app_error(error, fallback=job.fallback)
+                log.error("job_has_no_folder", error_code=known.code.value, detail=known.message)
+                _keep_ended(parts, end_badly(parts, lease=lease, held=None, failure=Failure(known, error)))
+                return
+            ended = _live(parts, record=record, lease=lease, folder=folder, job=job, stop=stop)
+        _keep_ended(parts, ended)
+        if ended is not None and ended.status.is_terminal:
+            job.ended(ended)
+            # The last events once more: where the store was away for them a moment ago, the maintenance process follows.
+            if EventMirror(folder / "events.jsonl").catch_up(parts.runs, ended.run_id):
+                accounted(parts.runs, ended.run_id)
 
 
 def _live(
     parts: WorkerParts, *, record: RunRecord, lease: Lease, folder: Path, job: Job, stop: StopSignal
 ) -> RunRecord | None:
     mirror = EventMirror(folder / "events.jsonl")
-    held = HeldRun(
-        store=parts.runs,
-        lease=lease,
-        user_id=record.user_id,
-        heartbeat_seconds=parts.settings.app.heartbeat_seconds,
-        mirror=mirror,
-    )
+    held = _held(parts, record=record, lease=lease, mirror=mirror)
     stop.on_request(held.hand_over)
     _tell_of_lost_attempt(record)
     log.info("job_started", epoch=lease.epoch, attempt=record.attempt, family=record.family)
@@ -119,6 +124,26 @@ def _live(
     if ended is not None and ended.status is not RunStatus.QUEUED:  # the file is the next owner's otherwise
         mirror.catch_up(parts.runs, record.run_id)
     return ended
+
+
+def _held(parts: WorkerParts, *, record: RunRecord, lease: Lease, mirror: EventMirror | None) -> HeldRun:
+    return HeldRun(
+        store=parts.runs,
+        lease=lease,
+        user_id=record.user_id,
+        heartbeat_seconds=parts.settings.app.heartbeat_seconds,
+        mirror=mirror,
+    )
+
+
+def _release_handed_in(parts: WorkerParts, record: RunRecord, folder: Path) -> None:
+    """An earlier worker may have been lost while it stored what is made anew now."""
+    if record.attempt == 1 or record.kind.follow_up_folder is not None:
+        return
+    try:
+        release_handed_in(parts.references, record, folder)
+    except AppError as error:  # what cannot be taken back now stays needed
+        log.warning("references_not_released", error_code=error.code.value, detail=error.message)
 
 
 def _tell_of_lost_attempt(record: RunRecord) -> None:
@@ -139,12 +164,8 @@ def _work(parts: WorkerParts, held: HeldRun, record: RunRecord, job: Job) -> Job
             result = job.work(held, record)
             parts.reached(Failpoint.FINISH_WORK_DONE)
             return result
-    except Cancelled:
-        return Stop.CANCELLED
-    except Paused:
-        return Stop.PAUSED
-    except HandedOver:
-        return Stop.HANDED_OVER
+    except AskedToStop as asked:
+        return _stop(asked)
     except Exception as error:  # the supervisor boundary: every failure becomes the run's own end
         known = as_app_error(error, fallback=job.fallback)
         log.error(
@@ -154,6 +175,16 @@ def _work(parts: WorkerParts, held: HeldRun, record: RunRecord, job: Job) -> Job
             detail=known.message,
         )
         return Failure(known, error).or_stop(held)
+
+
+def _stop(asked: AskedToStop) -> Stop:
+    match asked:
+        case Cancelled():
+            return Stop.CANCELLED
+        case Paused():
+            return Stop.PAUSED
+        case _:
+            return Stop.HANDED_OVER
 
 
 def _keep_ended(parts: WorkerParts, ended: RunRecord | None) -> None:

@@ -1,5 +1,6 @@
 """The job that turns data into a trained, evaluated, accounted model: what all kinds of models share of it."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from model_trainer.core.contracts.base import dump_json
@@ -12,6 +13,7 @@ from model_trainer.core.logging import get_logger
 from model_trainer.engine.training.checkpoint import Commit, commit_whole
 from model_trainer.models.family import DetectorFamily, LanguageFamily
 from model_trainer.worker.account import ArtifactAccount
+from model_trainer.worker.handing_in import hand_in
 from model_trainer.worker.job import Job, JobResult
 from model_trainer.worker.lease import HandedOver, HeldRun, Paused
 from model_trainer.worker.outcomes import as_app_error
@@ -37,12 +39,18 @@ class _TrainModel:
             work=self._work, folder=self._folder, ended=self._ended, fallback=ErrorCode.MODEL_TRAIN_FAILED
         )
 
-    def _folder(self, record: RunRecord) -> Path:
-        return self._parts.artifacts.create("models", record.run_id)
+    def _folder(self, record: RunRecord) -> AbstractContextManager[Path]:
+        self._parts.artifacts.create("models", record.run_id)
+        return self._parts.artifacts.use("models", record.run_id)
 
     def _work(self, held: HeldRun, record: RunRecord) -> JobResult:
         spec = self._parts.registry.parse_train_spec(dump_json(record.spec))
-        account = ArtifactAccount(kind="models", record=record, seed=spec.seed, folder=self._folder(record))
+        account = ArtifactAccount(
+            kind="models",
+            record=record,
+            seed=spec.seed,
+            folder=self._parts.artifacts.folder("models", record.run_id),
+        )
         self._account = account
         place = Workplace(parts=self._parts, held=held, record=record, account=account, commit=self._commit)
         try:
@@ -59,6 +67,7 @@ class _TrainModel:
         place.account.metrics = done.result
         place.account.seal_done(place.record, self._parts.artifacts)
         self._parts.reached(Failpoint.FINISH_SEALED)
+        hand_in(self._parts, place.held, place.record, place.account)
         return done
 
     def _of_its_kind(self, place: Workplace, spec: TrainSpec) -> JobResult:

@@ -1,6 +1,7 @@
 """The job that turns a corpus into a tokenizer, its statistics and its manifest."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from model_trainer.core.contracts.base import as_json, dump_json
@@ -16,6 +17,7 @@ from model_trainer.engine.data.corpus import texts
 from model_trainer.tokenizers.stats import measure
 from model_trainer.worker.account import ArtifactAccount
 from model_trainer.worker.corpora import scan_split
+from model_trainer.worker.handing_in import hand_in
 from model_trainer.worker.job import Job, JobResult
 from model_trainer.worker.lease import HeldRun
 from model_trainer.worker.parts import WorkerParts
@@ -38,13 +40,17 @@ class _TrainTokenizer:
             work=self._work, folder=self._folder, ended=self._ended, fallback=ErrorCode.TOKENIZER_TRAIN_FAILED
         )
 
-    def _folder(self, record: RunRecord) -> Path:
-        return self._parts.artifacts.create("tokenizers", record.run_id)
+    def _folder(self, record: RunRecord) -> AbstractContextManager[Path]:
+        self._parts.artifacts.create("tokenizers", record.run_id)
+        return self._parts.artifacts.use("tokenizers", record.run_id)
 
     def _work(self, held: HeldRun, record: RunRecord) -> JobResult:
         spec = self._parts.registry.parse_tokenizer_spec(dump_json(record.spec))
         account = ArtifactAccount(
-            kind="tokenizers", record=record, seed=spec.seed, folder=self._folder(record)
+            kind="tokenizers",
+            record=record,
+            seed=spec.seed,
+            folder=self._parts.artifacts.folder("tokenizers", record.run_id),
         )
         self._account = account
         source, digest = self._validate(held, spec, account)
@@ -52,6 +58,7 @@ class _TrainTokenizer:
         stats = self._measure(held, spec, account, tokenizer=tokenizer, source=source, digest=digest)
         held.enter_phase(Phase.FINALIZING, "Accounting for every file")
         account.seal_done(record, self._parts.artifacts)
+        hand_in(self._parts, held, record, account)
         info = tokenizer.inspect()
         log.info(
             "tokenizer_trained", tokenizer_id=record.run_id, vocab_size=info.vocab_size, method=info.method

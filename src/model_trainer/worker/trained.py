@@ -38,8 +38,8 @@ def load_tokenizer(parts: WorkerParts, tokenizer_id: str) -> tuple[str, Tokenize
         raise _no_tokenizer(tokenizer_id) from error
     if record.kind is not RunKind.TOKENIZER or record.status is not RunStatus.COMPLETED:
         raise _no_tokenizer(tokenizer_id)
-    folder = parts.artifacts.folder("tokenizers", tokenizer_id)
-    return record.family, parts.registry.tokenizer(record.family).backend().load(folder)
+    with parts.artifacts.use("tokenizers", tokenizer_id) as folder:
+        return record.family, parts.registry.tokenizer(record.family).backend().load(folder)
 
 
 def load_trained(parts: WorkerParts, run_id: str) -> TrainedModel:
@@ -51,10 +51,10 @@ def load_trained(parts: WorkerParts, run_id: str) -> TrainedModel:
         raise AppError(
             ErrorCode.CONFLICT, f"Run {run_id} trained a {family.name}, which is no language model."
         )
-    folder = parts.artifacts.folder("models", run_id)
-    recipe = read_recipe(folder)
     _, tokenizer = load_tokenizer(parts, spec.tokenizer_id)
-    model = family.backend().load(recipe, folder)
+    with parts.artifacts.use("models", run_id) as folder:
+        recipe = read_recipe(folder)
+        model = family.backend().load(recipe, folder)
     return TrainedModel(
         record=record, spec=spec, recipe=recipe, tokenizer=tokenizer, model=model, folder=folder
     )

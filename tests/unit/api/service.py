@@ -25,11 +25,20 @@ from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.failpoints import pass_by
 from model_trainer.engine.protocols import LanguageModelBackend
 from model_trainer.infra.persistence.memory import MemoryRunSignal, MemoryRunStore, MemoryWorkerRegistry
+from model_trainer.infra.persistence.memory_inference import MemoryInferenceStore
+from model_trainer.infra.persistence.memory_references import MemoryReferences
 from model_trainer.infra.queue.memory import MemoryJobQueue
+from model_trainer.infra.storage.corpus_cache import LocalCorpusCache
+from model_trainer.infra.storage.corpus_root import CACHE_FOLDER
+from model_trainer.infra.storage.filed_corpora import FiledCorpora
 from model_trainer.infra.storage.memory import MemoryArtifactTree, MemoryCorpusRoot, MemoryRunLocks
+from model_trainer.infra.storage.stores.memory import MemoryStore
+from model_trainer.infra.storage.uploads import ARRIVALS_FOLDER, UPLOADS_FOLDER, LocalUploads
 from model_trainer.models.family import Family
 from model_trainer.orchestrators.evaluations import EvaluationOrchestrator
+from model_trainer.orchestrators.files import FileOrchestrator
 from model_trainer.orchestrators.follow_ups import CalibrationOrchestrator, ExportOrchestrator
+from model_trainer.orchestrators.needs import Needs
 from model_trainer.orchestrators.tokenizers import TokenizerOrchestrator
 from model_trainer.orchestrators.training import TrainingOrchestrator
 from model_trainer.registry import Registry
@@ -142,15 +151,26 @@ class Service:
         run_store: type[MemoryRunStore] = MemoryRunStore,
         artifacts: MemoryArtifactTree | None = None,
         families: Iterable[Family] = (ToyFamily(),),
+        store: MemoryStore | None = None,
     ) -> None:
         self.settings = settings or settings_with()
         self.queue = MemoryJobQueue()
         self.signal = MemoryRunSignal()
         self.runs = run_store(queue=self.queue, clock=time.time, announce=self.signal.announce)
+        self.inference_signal = MemoryRunSignal()
+        self.inference = MemoryInferenceStore(
+            self.settings.inference, clock=time.time, announce=self.inference_signal.announce
+        )
         self.workers = MemoryWorkerRegistry(clock=time.time)
         self.artifacts = artifacts or MemoryArtifactTree()
         self.corpora = MemoryCorpusRoot({"demo/a.txt": TEXT, "tiny.txt": "hi\n"} if files is None else files)
         self.registry = Registry(families=families, tokenizers=[BPE, CHAR, SENTENCEPIECE])
+        self.store = store or MemoryStore()
+        self.references = MemoryReferences()
+        cache = LocalCorpusCache(
+            self.corpora.root / CACHE_FOLDER, store=self.store, settings=self.settings.app.corpus_cache
+        )
+        needs = Needs(references=self.references, store=self.store, runs=self.runs)
         rq = self.settings.rq
         self.container = Container(
             settings=self.settings,
@@ -160,23 +180,36 @@ class Service:
             signal=self.signal,
             queue=self.queue,
             artifacts=self.artifacts,
-            corpora=self.corpora,
+            corpora=FiledCorpora(self.corpora, cache=cache),
+            corpus_cache=cache,
+            store=self.store,
             locks=MemoryRunLocks(),
+            references=self.references,
+            inference=self.inference,
+            inference_signal=self.inference_signal,
             reached=pass_by,
-            training=TrainingOrchestrator(runs=self.runs, artifacts=self.artifacts, queue_name=rq.queue_name),
+            training=TrainingOrchestrator(
+                runs=self.runs, artifacts=self.artifacts, needs=needs, queue_name=rq.queue_name
+            ),
             tokenizers=TokenizerOrchestrator(
-                runs=self.runs, artifacts=self.artifacts, queue_name=rq.short_queue_name
+                runs=self.runs, artifacts=self.artifacts, needs=needs, queue_name=rq.short_queue_name
             ),
             evaluations=EvaluationOrchestrator(
-                runs=self.runs, artifacts=self.artifacts, queue_name=rq.short_queue_name
+                runs=self.runs, artifacts=self.artifacts, needs=needs, queue_name=rq.short_queue_name
             ),
             calibrations=CalibrationOrchestrator(
-                runs=self.runs, artifacts=self.artifacts, queue_name=rq.short_queue_name
+                runs=self.runs, artifacts=self.artifacts, needs=needs, queue_name=rq.short_queue_name
             ),
             exports=ExportOrchestrator(
-                runs=self.runs, artifacts=self.artifacts, queue_name=rq.short_queue_name
+                runs=self.runs, artifacts=self.artifacts, needs=needs, queue_name=rq.short_queue_name
             ),
+            files=self._files(UPLOADS_FOLDER),
+            arrivals=self._files(ARRIVALS_FOLDER),
         )
+
+    def _files(self, folder: str) -> FileOrchestrator:
+        uploads = LocalUploads(self.artifacts.root / folder, max_bytes=self.settings.app.max_file_bytes)
+        return FileOrchestrator(store=self.store, uploads=uploads, references=self.references, runs=self.runs)
 
     def claim(self, run_id: str) -> Lease:
         """Starts a run, as a worker would."""

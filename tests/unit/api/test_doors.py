@@ -176,10 +176,66 @@ def test_a_body_that_trickles_in_is_refused() -> None:
     wire = Wire([], {"type": "http.request", "body": b"x", "more_body": True})
     with pytest.raises(AppError) as refused:
         asyncio.run(
-            BodyLimitMiddleware(app, max_bytes=9, body_seconds=0.01)(wire.scope, wire.receive, wire.send)
+            BodyLimitMiddleware(app, max_bytes=9, max_file_bytes=99, body_seconds=0.01)(
+                wire.scope, wire.receive, wire.send
+            )
         )
 
     assert refused.value.code is ErrorCode.CONFIG_INVALID
+
+
+def test_a_file_may_take_its_time_as_long_as_it_comes() -> None:
+    num_bytes = 0
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal num_bytes
+        while (message := await receive())["more_body"]:
+            body = message["body"]
+            assert isinstance(body, bytes)
+            num_bytes += len(body)
+
+    async def slowly() -> Message:
+        await asyncio.sleep(0.03)
+        return {"type": "http.request", "body": b"x", "more_body": num_bytes < 8}
+
+    wire = Wire([])
+    for scope in (
+        {**wire.scope, "method": "POST", "path": "/files"},
+        {**wire.scope, "method": "PATCH", "path": "/files/uploads/x"},
+    ):
+        num_bytes = 0
+        limit = BodyLimitMiddleware(app, max_bytes=1, max_file_bytes=99, body_seconds=0.2)
+        asyncio.run(limit(scope, slowly, wire.send))
+        assert num_bytes == 8
+
+
+def test_a_file_that_stops_coming_is_refused() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while True:
+            await receive()
+
+    wire = Wire([], {"type": "http.request", "body": b"x", "more_body": True})
+    scope = {**wire.scope, "method": "POST", "path": "/files"}
+    limit = BodyLimitMiddleware(app, max_bytes=1, max_file_bytes=99, body_seconds=0.01)
+    with pytest.raises(AppError) as refused:
+        asyncio.run(limit(scope, wire.receive, wire.send))
+
+    assert refused.value.code is ErrorCode.CONFIG_INVALID
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("PUT", "/files"), ("POST", "/files/uploads"), ("POST", "/filesx"), ("PATCH", "/files")],
+)
+def test_only_files_are_large(method: str, path: str) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError("must not be reached")
+
+    wire = Wire([(b"content-length", b"10")])
+    limit = BodyLimitMiddleware(app, max_bytes=9, max_file_bytes=99)
+    asyncio.run(limit({**wire.scope, "method": method, "path": path}, wire.receive, wire.send))
+
+    assert wire.sent[0]["status"] == 413
 
 
 def test_waiting_for_the_end_of_a_connection_has_no_deadline() -> None:
@@ -189,7 +245,11 @@ def test_waiting_for_the_end_of_a_connection_has_no_deadline() -> None:
             await asyncio.wait_for(receive(), 0.05)
 
     wire = Wire([], {"type": "http.request", "body": b"x", "more_body": False})
-    asyncio.run(BodyLimitMiddleware(app, max_bytes=9, body_seconds=0.01)(wire.scope, wire.receive, wire.send))
+    asyncio.run(
+        BodyLimitMiddleware(app, max_bytes=9, max_file_bytes=99, body_seconds=0.01)(
+            wire.scope, wire.receive, wire.send
+        )
+    )
 
 
 def test_an_announced_length_of_too_many_digits_is_too_large() -> None:
@@ -197,7 +257,7 @@ def test_an_announced_length_of_too_many_digits_is_too_large() -> None:
         raise AssertionError("must not be reached")
 
     wire = Wire([(b"content-length", b"9" * 5000)])
-    asyncio.run(BodyLimitMiddleware(app, max_bytes=9)(wire.scope, wire.receive, wire.send))
+    asyncio.run(BodyLimitMiddleware(app, max_bytes=9, max_file_bytes=99)(wire.scope, wire.receive, wire.send))
 
     assert wire.sent[0]["status"] == 413
 
@@ -221,7 +281,7 @@ def test_what_is_no_http_request_passes_untouched() -> None:
     meter = Meter()
     wire = Wire([], kind="lifespan")
     layers: list[AsgiApp] = [
-        BodyLimitMiddleware(app, max_bytes=1),
+        BodyLimitMiddleware(app, max_bytes=1, max_file_bytes=1),
         AuthMiddleware(app, settings=settings_with(api_key=KEY)),
         FramingMiddleware(app),
         AccessLogMiddleware(app, meter=meter),

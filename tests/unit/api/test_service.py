@@ -1,21 +1,23 @@
 """Health, readiness, metrics, what can be trained, evaluations found, and the API's own description."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from starlette.testclient import TestClient
 
 import model_trainer
 from model_trainer.api.main import create_app, openapi_document
+from model_trainer.api.schemas.inference import ChatView, GenerationView, PredictionsView, ScoreView
 from model_trainer.api.schemas.problem import ProblemDocument
 from model_trainer.api.schemas.run import RunView
 from model_trainer.api.schemas.tokenizer import TokenizerView
 from model_trainer.core.contracts.base import Contract, parse_json_object
 from model_trainer.core.contracts.evaluation import Evaluation, LanguageMetrics, TokenisationStats
-from model_trainer.core.contracts.prediction import Predictions
 from model_trainer.core.contracts.run import Worker
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.infra.persistence.memory import MemoryRunStore
+from model_trainer.infra.storage.stores.memory import MemoryStore
 from tests.unit.api.conftest import Connect
 from tests.unit.api.service import Service, settings_with
 from tests.unit.api.test_orders import tokenizer, training
@@ -32,24 +34,55 @@ def test_it_is_ready_with_a_store_a_worker_for_each_queue_and_disk(
     service.worker_alive("training")
     service.worker_alive("short")
     service.worker_alive("short")
+    unasked = client.get("/readyz")
+    service.worker_alive("inference")
     ready = client.get("/readyz")
 
     assert nobody.status_code == 503
-    assert [error["pointer"] for error in nobody.json()["errors"]] == ["/workers/training", "/workers/short"]
+    assert [error["pointer"] for error in nobody.json()["errors"]] == [
+        "/workers/training",
+        "/workers/short",
+        "/workers/inference",
+    ]
+    assert [error["pointer"] for error in unasked.json()["errors"]] == ["/workers/inference"]
     assert nobody.headers["retry-after"] == "5"
-    assert (ready.status_code, ready.json()["workers"]) == (200, {"training": 1, "short": 2})
+    assert (ready.status_code, ready.json()["workers"]) == (
+        200,
+        {"training": 1, "short": 2, "inference": 1},
+    )
 
 
 def test_a_full_disk_is_not_ready(connect: Connect) -> None:
     settings = settings_with()
     app = settings.app.model_copy(update={"min_free_disk_bytes": 1 << 62})
     service = Service(settings=settings.model_copy(update={"app": app}))
-    service.worker_alive("training")
-    service.worker_alive("short")
+    for queue in ("training", "short", "inference"):
+        service.worker_alive(queue)
 
     answer = connect(service).get("/readyz")
 
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (503, "/disk")
+
+
+class AwayStore(MemoryStore):
+    """A store of artifacts that cannot be worked with."""
+
+    def check(self) -> None:
+        raise AppError(ErrorCode.STORE_UNAVAILABLE, "The bucket is away.")
+
+
+def test_without_its_artifact_store_it_is_not_ready(connect: Connect) -> None:
+    service = Service()
+    for queue in ("training", "short", "inference"):
+        service.worker_alive(queue)
+    service.container = replace(service.container, store=AwayStore())
+
+    answer = connect(service).get("/readyz")
+
+    assert answer.status_code == 503
+    assert [(each["pointer"], each["message"]) for each in answer.json()["errors"]] == [
+        ("/artifact_store", "The bucket is away.")
+    ]
 
 
 class AwayRuns(MemoryRunStore):
@@ -213,7 +246,7 @@ def test_every_operation_has_an_id_of_its_own_and_its_problems(client: TestClien
     operations = [operation for path in document["paths"].values() for operation in path.values()]
     ids = [operation["operationId"] for operation in operations]
 
-    assert len(set(ids)) == len(ids) == 26
+    assert len(set(ids)) == len(ids) == 45
     for operation in operations:
         assert "application/problem+json" in operation["responses"]["422"]["content"], operation[
             "operationId"
@@ -234,7 +267,9 @@ def test_every_reference_of_the_description_leads_somewhere(client: TestClient) 
     assert set(references) <= targets
 
 
-@pytest.mark.parametrize("view", [RunView, TokenizerView, Predictions, ProblemDocument])
+@pytest.mark.parametrize(
+    "view", [RunView, TokenizerView, GenerationView, ScoreView, ChatView, PredictionsView, ProblemDocument]
+)
 def test_a_main_answer_has_an_example_that_is_one(client: TestClient, view: type[Contract]) -> None:
     name = view.__name__
     document = client.get("/openapi.json").json()

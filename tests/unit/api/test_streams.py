@@ -8,6 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from model_trainer.api.asgi import Message
+from model_trainer.api.schemas.series import ending_of
 from model_trainer.api.streams import StreamResponse, Streams, last_event_id
 from model_trainer.api.watching import Look, Step
 from model_trainer.core.contracts.events import JobProgress, StoredEvent
@@ -191,7 +192,7 @@ class Live:
     def look(self, run_id: str, position: int) -> Look:
         """What lies behind a position."""
         steps = tuple(step for step in self.steps if step.position > position)
-        return Look(self.record.model_copy(update={"status": self.status}), steps)
+        return Look(ending_of(self.record.model_copy(update={"status": self.status})), steps)
 
     def follow(self) -> AsyncGenerator[bytes, None]:
         """A stream from the beginning, past its first words."""
@@ -222,6 +223,24 @@ def test_news_arrives_as_it_happens() -> None:
             assert b'"status":"cancelled"' in await anext(events)
             with pytest.raises(StopAsyncIteration):
                 await anext(events)
+
+    run(test)
+
+
+def test_news_during_a_look_is_not_missed() -> None:
+    async def test() -> None:
+        live = Live(poll_seconds=60)
+
+        def look(run_id: str, position: int) -> Look:
+            found = live.look(run_id, position)
+            if not live.steps:
+                live.steps.append(Step(7, "log", "{}"))
+                live.signal.announce(run_id)
+            return found
+
+        async with aclosing(live.streams.follow(live.record.run_id, 0, look)) as events:
+            await anext(events)
+            assert await asyncio.wait_for(anext(events), 10) == b"event: log\ndata: {}\nid: 7\n\n"
 
     run(test)
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from model_trainer.cli.main import call
 from model_trainer.cli.output import Output
-from model_trainer.cli.session import Process, Session, Stack, Ways
+from model_trainer.cli.session import CleanUp, Process, Removal, Session, Stack, Ways
 from model_trainer.client import TrainerClient
 from model_trainer.core.config import Settings, load_settings
 from model_trainer.core.errors import AppError, ErrorCode
@@ -62,18 +62,23 @@ class FakeDoors:
     log: list[str] = field(default_factory=list)
     document: str = '{"openapi":"3.1.0"}\n'
     redis_answers: bool = True
+    store_fault: AppError | None = None
     server: Path | None = Path("/opt/valkey-server")
     stacks: list[FakeStack] = field(default_factory=list)
     stop_at_once: bool = True
     rebuilt: list[Rebuilt] = field(default_factory=list)
     rebuilt_with: list[Settings] = field(default_factory=list)
     rebuild_fault: AppError | None = None
+    removals: list[Removal] = field(default_factory=list)
 
     def serve(self, settings: Settings, *, host: str, port: int) -> None:
         self.log.append(f"serve {host}:{port}")
 
     def work(self, settings: Settings, *, queue: str) -> None:
         self.log.append(f"work {queue}")
+
+    def answer(self, settings: Settings) -> None:
+        self.log.append("answer")
 
     def maintain(self, settings: Settings) -> None:
         self.log.append("maintain")
@@ -85,6 +90,10 @@ class FakeDoors:
             raise self.rebuild_fault
         return self.rebuilt
 
+    def clean_up(self, settings: Settings, what: CleanUp, *, dry_run: bool) -> list[Removal]:
+        self.log.append(f"clean up {what} {dry_run} {settings.redis_url.get_secret_value()}")
+        return self.removals
+
     def log_quietly(self, settings: Settings) -> None:
         self.log.append("quiet")
 
@@ -94,6 +103,10 @@ class FakeDoors:
     def ping_redis(self, settings: Settings) -> None:
         if not self.redis_answers:
             raise AppError(ErrorCode.STORE_UNAVAILABLE, "Redis does not answer.")
+
+    def check_store(self, settings: Settings) -> None:
+        if self.store_fault is not None:
+            raise self.store_fault
 
     def find_redis_server(self) -> Path:
         if self.server is None:

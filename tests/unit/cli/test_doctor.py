@@ -104,6 +104,53 @@ def test_locks_that_do_not_work_are_told(trouble: Exception | None, state: str, 
     assert (found.state, part in found.found) == (state, True)
 
 
+@pytest.mark.parametrize(
+    ("environment", "found"),
+    [
+        ({}, "local, under artifacts"),
+        ({"STORE__KIND": "s3", "STORE__S3__BUCKET": "models"}, "s3, bucket models"),
+        (
+            {"STORE__KIND": "databank", "STORE__DATABANK__URL": "https://bank.test"},
+            "databank at https://bank.test",
+        ),
+    ],
+)
+def test_the_artifact_store_is_asked_whether_it_can_be_worked_with(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    environment: dict[str, str],
+    found: str,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    there = findings(bench, capsys)["artifact store"]
+    bench.doors.store_fault = AppError(ErrorCode.STORE_UNAVAILABLE, "The store does not answer. Start it.")
+    away = findings(bench, capsys)["artifact store"]
+
+    assert (there["state"], there["found"], there["fix"]) == ("ok", found, "")
+    assert (away["state"], away["found"]) == ("missing", found)
+    assert away["fix"] == "The store does not answer. Start it."
+
+
+@pytest.mark.parametrize(
+    ("wanted", "state", "part"),
+    [(None, "ok", "a quarter"), ("1073741824", "ok", "1.0 GiB"), ("3221225472", "note", "more than")],
+)
+def test_models_that_are_asked_cannot_take_more_memory_than_there_is(
+    monkeypatch: pytest.MonkeyPatch, wanted: str | None, state: str, part: str
+) -> None:
+    if wanted is not None:
+        monkeypatch.setenv("INFERENCE__MEMORY_BYTES", wanted)
+    settings = load_settings(env_file=None)
+
+    found = doctor.look_at_inference(settings, memory_bytes=2 << 30)
+    unknown = doctor.look_at_inference(settings, memory_bytes=0)
+
+    assert (found.state, part in found.found) == (state, True)
+    assert unknown.state == "ok"
+
+
 def test_an_old_python_is_missing() -> None:
     assert doctor.look_at_python((3, 10, 9)).state == "missing"
 
@@ -136,11 +183,12 @@ def test_processor_and_memory_are_told() -> None:
 
 def test_missing_packages_say_which_extra_brings_them() -> None:
     none = list(doctor.look_at_packages(lambda _name: None))
-    assert [one.state for one in none] == ["missing", "note", "note"]
+    assert [one.state for one in none] == ["missing", "note", "note", "note"]
     assert '".[worker]"' in none[0].fix
     assert '".[parquet]"' in none[2].fix
+    assert '".[s3]"' in none[3].fix
     assert "workers of one queue must be alike" in none[2].fix
-    assert [one.state for one in doctor.look_at_packages(lambda _name: "1.0")] == ["ok", "ok", "ok"]
+    assert [one.state for one in doctor.look_at_packages(lambda _name: "1.0")] == ["ok"] * 4
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ from model_trainer.core.contracts.run import (
 )
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.failpoints import Failpoint
+from model_trainer.orchestrators.needs import Needs
 from model_trainer.orchestrators.training import TrainingOrchestrator
 from tests.unit.worker.bench import Bench
 
@@ -97,6 +98,7 @@ class ToldOfPauses(TrainingOrchestrator):
             artifacts=container.artifacts,
             queue_name=container.settings.rq.queue_name,
             reached=container.reached,
+            needs=Needs(references=container.references, store=container.store, runs=container.runs),
         )
         self.asked = threading.Event()
 

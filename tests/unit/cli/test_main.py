@@ -31,6 +31,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
         "up",
         "serve",
         "worker",
+        "inference",
         "maintenance",
         "rebuild",
         "demo",

@@ -22,9 +22,11 @@ def port() -> int:
 
 def test_each_service_is_one_command(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RQ__SHORT_QUEUE_NAME", "quick")
-    for line in ("serve --port 81", "worker", "worker --queue short", "worker --queue gpu", "maintenance"):
+    workers = ("worker", "worker --queue short", "worker --queue gpu", "inference")
+    for line in ("serve --port 81", *workers, "maintenance"):
         assert bench.run(*line.split()) == 0
-    assert bench.doors.log == ["serve 127.0.0.1:81", "work training", "work quick", "work gpu", "maintain"]
+    worked = ["work training", "work quick", "work gpu", "answer"]
+    assert bench.doors.log == ["serve 127.0.0.1:81", *worked, "maintain"]
 
 
 def test_openapi_is_printed_written_and_checked(
@@ -50,7 +52,8 @@ def test_up_runs_the_stack_until_it_is_told_to_stop(
     stack = bench.doors.stacks[0]
     assert (stack.state, stack.with_redis) == (Path(".state"), True)
     assert stack.env == {"MINE": "kept", "REDIS_URL": "unix:///made-up.sock"}
-    assert [process.name for process in stack.processes] == ["api", "worker", "worker-short", "maintenance"]
+    names = [process.name for process in stack.processes]
+    assert names == ["api", "worker", "worker-short", "inference", "maintenance"]
     assert stack.processes[0].argv[1:] == (
         *("-m", "model_trainer", "--env-file", ".env"),
         *("serve", "--host", "127.0.0.1", "--port", str(port)),
@@ -138,7 +141,8 @@ def test_workers_have_longer_to_go_than_their_jobs_have_to_save(
     bench.api.on("GET", "/healthz", {}).on("GET", "/readyz", READY)
     assert bench.run("up", "--port", str(port)) == 0
     graces = {process.name: process.grace_seconds for process in bench.doors.stacks[0].processes}
-    assert graces == {"api": 60.0, "worker": 115.0, "worker-short": 115.0, "maintenance": 60.0}
+    workers = {"worker": 115.0, "worker-short": 115.0, "inference": 115.0}
+    assert graces == {"api": 60.0, **workers, "maintenance": 60.0}
 
 
 def test_output_can_go_into_files() -> None:

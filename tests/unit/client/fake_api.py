@@ -10,6 +10,7 @@ from model_trainer.client import TrainerClient
 
 RUN_ID = "01JD0000000000000000000000"
 TOKENIZER_ID = "01JD0000000000000000000001"
+QUESTION_ID = "01JD0000000000000000000009"
 Answer = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
 
 
@@ -47,6 +48,22 @@ def tokenizer_view(**changes: object) -> dict[str, object]:
         "links": {},
     }
     return tokenizer | changes
+
+
+def answered(kind: str, result: dict[str, object] | None, **changes: object) -> dict[str, object]:
+    """A question to a model as the API shows it: completed, when it has a result."""
+    question: dict[str, object] = {
+        "request_id": QUESTION_ID,
+        "run_id": RUN_ID,
+        "kind": kind,
+        "status": "queued" if result is None else "completed",
+        "conversation_id": None,
+        "timings": {"queued": 1.0, "load": 0.0, "model": 40.0, "total": 42.4},
+        "problem": None,
+        "result": result,
+        "links": {},
+    }
+    return question | changes
 
 
 def page(*items: dict[str, object], has_more: bool = False, last_id: str | None = None) -> dict[str, object]:

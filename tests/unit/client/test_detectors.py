@@ -5,10 +5,11 @@ import json
 import httpx
 import pytest
 
-from model_trainer.client.trainer_client import PORTION_BYTES, PORTION_TEXTS, PREDICTION_SECONDS
+from model_trainer.client.questions import WAIT_SECONDS
+from model_trainer.client.trainer_client import PORTION_BYTES, PORTION_TEXTS
 from model_trainer.client.views import DetectorEvaluationView, EvaluationView
 from model_trainer.core.errors import AppError, ErrorCode
-from tests.unit.client.fake_api import RUN_ID, FakeApi, problem, run_view
+from tests.unit.client.fake_api import RUN_ID, FakeApi, answered, problem, run_view
 
 JOB_ID = "01JD0000000000000000000002"
 
@@ -57,7 +58,7 @@ def judging(request: httpx.Request) -> httpx.Response:
     """Judges each text by its own words."""
     body: dict[str, list[str]] = json.loads(request.content)
     answers = [prediction(text[:20]) for text in body["texts"]]
-    return httpx.Response(200, json={"run_id": RUN_ID, "predictions": answers})
+    return httpx.Response(200, json=answered("predict", {"run_id": RUN_ID, "predictions": answers}))
 
 
 def test_jobs_on_a_detector_are_ordered_with_key_and_body() -> None:
@@ -103,7 +104,7 @@ def test_a_threshold_may_be_named_and_judging_may_take_its_time() -> None:
     assert found.windows[0]["logit"] == -1.0
     assert api.sent(0) == {"texts": ["a"], "decision": "fpr_1"}
     patience: list[dict[str, float]] = [request.extensions["timeout"] for request in api.requests]
-    assert [one["read"] for one in patience] == [PREDICTION_SECONDS, 30.0]
+    assert [one["read"] for one in patience] == [30.0 + WAIT_SECONDS, 30.0]
     assert [one["connect"] for one in patience] == [30.0, 30.0]
 
 

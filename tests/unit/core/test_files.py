@@ -13,6 +13,7 @@ from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.files import (
     disk_errors,
     fsync_folder,
+    is_plain_name,
     open_regular,
     sha256_of,
     write_atomically,
@@ -165,3 +166,9 @@ def test_opening_costs_no_descriptor_when_it_fails(shelf: Path) -> None:
             open_regular(shelf / name)
 
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", "C:", "a\0", ".tmp-a"])
+def test_a_name_from_elsewhere_that_means_more_than_one_file_is_not_plain(name: str) -> None:
+    assert not is_plain_name(name)
+    assert is_plain_name("...")

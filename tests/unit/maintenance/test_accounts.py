@@ -7,14 +7,19 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from model_trainer.core.artifact_files import MANIFEST
 from model_trainer.core.contracts.ids import new_ulid
-from model_trainer.core.contracts.run import NewRun, RunKind, RunStatus
+from model_trainer.core.contracts.run import NewRun, Outcome, RunKind, RunStatus
 from model_trainer.core.errors import ErrorCode
+from model_trainer.core.files import sha256_of
+from model_trainer.core.stored_artifact import stored_things
 from model_trainer.infra.storage.memory import MemoryHeldLock, MemoryRunLocks
 from model_trainer.maintenance.accounts import AccountCloser
 from model_trainer.maintenance.asking import PatientAsker
 from model_trainer.maintenance.records import RecordKeeper
+from model_trainer.worker.account import ArtifactAccount
 from model_trainer.worker.manifests import read_manifest, verify
+from model_trainer.worker.storing import read_form
 from tests.unit.worker.bench import Bench
 
 
@@ -56,6 +61,7 @@ def _closer(bench: Bench) -> AccountCloser:
         runs=bench.store,
         artifacts=bench.parts.artifacts,
         locks=bench.parts.locks,
+        references=bench.references,
         keep=keep,
         asker=PatientAsker(),
     )
@@ -236,3 +242,48 @@ def test_a_run_that_is_resumed_before_its_lock_is_ours_is_left_alone(bench: Benc
     bench.parts = replace(bench.parts, locks=ResumedMeanwhile())
     _close(bench, run_id)
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("is_pointed", [False, True])
+def test_what_a_run_handed_in_that_did_not_complete_is_needed_no_more(bench: Bench, is_pointed: bool) -> None:
+    """Its worker died while it stored the artifact, and then somebody cancelled the run."""
+    ordered_with = "ab" * 32
+    run_id = bench.submitted(spec={"corpus_path": f"sha256:{ordered_with}.txt"})
+    bench.references.refer(run_id, [f"file:{ordered_with}"])
+    lease = bench.store.claim(run_id, epoch=0, owner="w", host="h", lease_seconds=1)
+    assert lease is not None
+    folder = bench.parts.artifacts.create("models", run_id)
+    (folder / "logs.jsonl").write_bytes(b"one\n")
+    record = bench.store.get(run_id)
+    ArtifactAccount(kind="models", record=record, seed=1, folder=folder).seal_done(
+        record, bench.parts.artifacts
+    )
+    form = read_form(folder, kind="models", item_id=run_id)
+    things = [*stored_things(form.manifest, file_id=form.manifest_sha256), "file:" + "0" * 64]
+    bench.references.refer(run_id, things)
+    if is_pointed:
+        bench.store.point_at_artifact(run_id, file_id="0" * 64, epoch=lease.epoch)
+    else:
+        bench.references.release(run_id, things[-1:])
+    bench.store.request_cancel(run_id)
+    bench.now += 3600
+    bench.store.reap()
+    assert bench.store.get(run_id).status is RunStatus.CANCELLED
+    _close(bench, run_id)
+    for thing in things:
+        assert bench.references.referred_by(thing, limit=1) == (), thing
+    assert bench.references.referred_by(f"file:{ordered_with}", limit=1) == (run_id,)
+
+
+def test_what_a_completed_run_handed_in_stays_needed(bench: Bench) -> None:
+    lease = bench.claimed()
+    folder = bench.parts.artifacts.create("models", lease.run_id)
+    record = bench.store.get(lease.run_id)
+    ArtifactAccount(kind="models", record=record, seed=1, folder=folder).seal_done(
+        record, bench.parts.artifacts
+    )
+    thing = f"file:{sha256_of(folder / MANIFEST)}"
+    bench.references.refer(lease.run_id, [thing])
+    bench.store.finish(lease, Outcome(status=RunStatus.COMPLETED, message="Done."))
+    _close(bench, lease.run_id)
+    assert bench.references.referred_by(thing, limit=1) == (lease.run_id,)

@@ -24,6 +24,7 @@ class Place:
         self.artifacts = root / "artifacts"
         self.runs = root / "runs"
         self.cache = self.artifacts / "cache"
+        self.uploads = self.artifacts / "uploads"
 
     def put(self, path: Path, *, age: float, read_age: float | None = None, content: str = "12345") -> Path:
         """A file written `age` seconds ago; it and its folders look that old."""
@@ -36,18 +37,28 @@ class Place:
         return path
 
     def cleaner(
-        self, *, enabled: bool = True, dry_run: bool = False, delete: Callable[[Path], None] = delete_whole
+        self,
+        *,
+        enabled: bool | None = True,
+        dry_run: bool = False,
+        delete: Callable[[Path], None] = delete_whole,
     ) -> LeftoverCleaner:
         return LeftoverCleaner(
             roots=(self.artifacts, self.runs),
-            cache_folder=self.cache,
-            policy=CleanupSettings(enabled=enabled, dry_run=dry_run, grace_period_seconds=GRACE),
+            passing=(self.cache, self.uploads),
+            policy=CleanupSettings(
+                enabled=enabled, verify_upload=True, dry_run=dry_run, grace_period_seconds=GRACE
+            ),
             now=lambda: NOW,
             delete=delete,
         )
 
     def clean(
-        self, *, enabled: bool = True, dry_run: bool = False, delete: Callable[[Path], None] = delete_whole
+        self,
+        *,
+        enabled: bool | None = True,
+        dry_run: bool = False,
+        delete: Callable[[Path], None] = delete_whole,
     ) -> tuple[int, list[EventDict]]:
         with capture_logs() as lines:
             removed = self.cleaner(enabled=enabled, dry_run=dry_run, delete=delete).clean()
@@ -75,7 +86,7 @@ def test_an_abandoned_temporary_folder_goes_with_all_in_it(place: Place) -> None
     assert line["event"] == "cleanup_completed"
     assert line["path"] == str(gone)
     assert line["bytes_freed"] == 12
-    assert line["num_removed"] == 2
+    assert line["files_deleted"] == 2
     assert line["dry_run"] is False
 
 
@@ -123,7 +134,7 @@ def test_a_dry_run_only_says_what_would_go(place: Place) -> None:
     assert path.exists()
     (line,) = lines
     assert line["event"] == "cleanup_dry_run"
-    assert (line["path"], line["bytes_freed"], line["num_removed"]) == (str(path), 5, 1)
+    assert (line["path"], line["bytes_freed"], line["files_deleted"]) == (str(path), 5, 1)
     assert line["dry_run"] is True
 
 
@@ -132,6 +143,29 @@ def test_a_clean_up_that_is_switched_off_does_nothing(place: Place) -> None:
 
     assert place.clean(enabled=False) == (0, [])
     assert path.exists()
+
+
+def test_a_clean_up_that_nobody_decided_on_removes_leftovers(place: Place) -> None:
+    place.put(place.artifacts / ".tmp-1", age=101)
+
+    assert place.clean(enabled=None)[0] == 1
+
+
+def test_an_upload_goes_when_nothing_has_come_for_long(place: Place) -> None:
+    abandoned = place.put(place.uploads / "U1" / "data", age=101)
+    still_coming = place.put(place.uploads / "U2" / "data", age=5)
+    slow = place.put(place.uploads / "U3" / "data", age=101)
+    for path in (abandoned, still_coming, slow):
+        place.put(path.with_name("upload.json"), age=5000)
+    descriptor = os.open(slow.parent, os.O_RDONLY)  # as a part holds it that is coming
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+    removed, lines = place.clean()
+    os.close(descriptor)
+
+    assert removed == 1
+    assert [line["path"] for line in lines] == [str(abandoned.parent)]
+    assert sorted(path.name for path in place.uploads.iterdir()) == ["U2", "U3"]
 
 
 def test_folders_that_are_not_there_yet_are_clean(place: Place) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from model_trainer.core.contracts.events import JobCompleted, StoredEvent
+from model_trainer.core.contracts.manifest import RunPointer
 from model_trainer.core.contracts.run import Outcome, RunRecord, RunStatus
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.ports.storage import KeptRecord
@@ -52,6 +53,7 @@ class Room:
         self.tree = Tree()
         self.keep = RecordKeeper(runs=self.store, artifacts=self.tree)
         self.closed: list[str] = []
+        self.archive = Archive()
 
     def kept(self) -> RunRecord:
         run_id = self.bench.submitted()
@@ -76,6 +78,7 @@ class Room:
             artifacts=self.tree,
             keep=self.keep,
             close_account=self.closed.append,
+            stored=self.archive,
             adopt=adopt,
         )
         return list(work.runs())
@@ -218,3 +221,83 @@ def test_a_store_that_is_away_stops_it(room: Room) -> None:
     with pytest.raises(AppError) as caught:
         room.rebuild(through=Refusing(room.store, first, away))
     assert caught.value.code is ErrorCode.STORE_UNAVAILABLE
+
+
+class Archive:
+    """What the store of artifacts knows, as far as it can be asked."""
+
+    def __init__(self, *, events: tuple[StoredEvent, ...] = (), is_away: bool = False) -> None:
+        self._events = events
+        self._is_away = is_away
+        self.referred: list[tuple[str, str | None]] = []
+
+    def refer(self, record: RunRecord) -> None:
+        self._answer()
+        self.referred.append((record.run_id, record.artifact_file_id))
+
+    def events(self, record: RunRecord) -> tuple[StoredEvent, ...]:
+        self._answer()
+        return () if record.artifact_file_id is None else self._events
+
+    def _answer(self) -> None:
+        if self._is_away:
+            raise AppError(ErrorCode.STORE_UNAVAILABLE, "The bucket is away.")
+
+
+def stored_elsewhere(room: Room) -> tuple[RunRecord, tuple[StoredEvent, ...]]:
+    """A completed run whose folder has left this machine, and its events."""
+    run_id = room.kept().run_id
+    room.completed(run_id)
+    room.keep(run_id)
+    room.tree.remove("models", run_id, if_still=lambda _: True)
+    pointer = RunPointer(
+        run_id=run_id,
+        kind="models",
+        status="completed",
+        artifact_path="",
+        manifest_sha256=None,
+        user_id=None,
+        family="gpt2",
+        created_at="",
+        finished_at=None,
+        artifact_file_id="a" * 64,
+    )
+    room.tree.write_pointer(pointer)
+    return room.store.get(run_id), room.events(run_id)
+
+
+def test_a_run_whose_folder_is_in_the_store_comes_back_with_its_events_and_its_address(room: Room) -> None:
+    record, events = stored_elsewhere(room)
+    room.store.lose_everything()
+    room.archive = Archive(events=events)
+    (rebuilt,) = room.rebuild()
+    assert (rebuilt.fate, rebuilt.detail) == ("restored", "")
+    assert room.events(record.run_id) == events
+    assert room.store.get(record.run_id).artifact_file_id == "a" * 64
+    assert room.archive.referred == [(record.run_id, "a" * 64)]
+
+
+def test_a_store_of_artifacts_that_is_away_keeps_no_run_away(room: Room) -> None:
+    record, events = stored_elsewhere(room)
+    room.store.lose_everything()
+    room.archive = Archive(is_away=True)
+    (rebuilt,) = room.rebuild()
+    assert rebuilt.fate == "restored"
+    assert "its events are told from its record" in rebuilt.detail
+    assert "may be removed until this is done again" in rebuilt.detail
+    assert len(room.events(record.run_id)) == len(events)
+    room.archive = Archive()
+    (rebuilt,) = room.rebuild()
+    assert (rebuilt.fate, rebuilt.detail) == ("known", "the store has it")
+    assert room.archive.referred == [(record.run_id, "a" * 64)]
+
+
+def test_a_run_that_goes_on_points_nowhere(room: Room) -> None:
+    record, _ = stored_elsewhere(room)
+    again = room.kept()
+    pointer = room.tree.read_pointer(record.run_id)
+    assert pointer is not None
+    room.tree.write_pointer(pointer.model_copy(update={"run_id": again.run_id}))
+    room.store.lose_everything()
+    room.rebuild()
+    assert room.store.get(again.run_id).artifact_file_id is None

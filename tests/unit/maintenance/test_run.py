@@ -64,17 +64,37 @@ def test_a_stop_waits_for_what_is_being_done() -> None:
     assert done == ["closed"]
 
 
-@pytest.mark.parametrize("fails", ["prompt", "patient"])
-def test_a_defect_in_either_thread_ends_both(fails: str) -> None:
+def test_a_chore_that_waits_for_another_machine_delays_no_other() -> None:
+    stop, others_worked = threading.Event(), threading.Event()
+    patient = Counting(stop)
+
+    def clean() -> None:
+        patient()
+        if patient.rounds == 3:
+            others_worked.set()
+
+    def store() -> None:
+        assert others_worked.wait(PATIENCE_SECONDS), "the patient chores waited"
+        stop.set()
+
+    run_maintenance(prompt=(), patient=(Chore(clean, 0),), remote=(Chore(store, 0),), stop=stop)
+
+    assert patient.rounds >= 3
+
+
+@pytest.mark.parametrize("fails", ["prompt", "patient", "remote"])
+def test_a_defect_in_any_thread_ends_all(fails: str) -> None:
     def fail() -> None:
         raise RuntimeError("a defect")
 
     stop = threading.Event()
-    chores = {"prompt": (Chore(Counting(stop), 3600),), "patient": (Chore(Counting(stop), 3600),)}
+    chores = {name: (Chore(Counting(stop), 3600),) for name in ("prompt", "patient", "remote")}
     chores[fails] = (Chore(fail, 0),)
 
     with pytest.raises(RuntimeError, match="a defect"):
-        run_maintenance(prompt=chores["prompt"], patient=chores["patient"], stop=stop)
+        run_maintenance(
+            prompt=chores["prompt"], patient=chores["patient"], remote=chores["remote"], stop=stop
+        )
 
     assert stop.is_set()
 

@@ -9,9 +9,12 @@ from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.contracts.run import NewRun, Outcome, RunKind, RunRecord, RunStatus
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.infra.persistence.memory import MemoryRunStore
+from model_trainer.infra.persistence.memory_references import MemoryReferences
 from model_trainer.infra.queue.memory import MemoryJobQueue
 from model_trainer.infra.storage.memory import MemoryArtifactTree
+from model_trainer.infra.storage.stores.memory import MemoryStore
 from model_trainer.orchestrators.follow_ups import CalibrationOrchestrator, ExportOrchestrator
+from model_trainer.orchestrators.needs import Needs
 
 
 class House:
@@ -21,10 +24,13 @@ class House:
         self.queue = MemoryJobQueue()
         self.runs = MemoryRunStore(queue=self.queue, clock=time.time, announce=lambda _: None)
         self.artifacts = MemoryArtifactTree()
+        needs = Needs(references=MemoryReferences(), store=MemoryStore(), runs=self.runs)
         self.calibrations = CalibrationOrchestrator(
-            runs=self.runs, artifacts=self.artifacts, queue_name="short"
+            runs=self.runs, artifacts=self.artifacts, needs=needs, queue_name="short"
         )
-        self.exports = ExportOrchestrator(runs=self.runs, artifacts=self.artifacts, queue_name="short")
+        self.exports = ExportOrchestrator(
+            runs=self.runs, artifacts=self.artifacts, needs=needs, queue_name="short"
+        )
 
     def run(self, *, kind: RunKind = RunKind.TRAIN, family: str = "text_detector") -> RunRecord:
         """A queued run."""

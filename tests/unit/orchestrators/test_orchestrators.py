@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.evaluation import EvaluateSpec
 from model_trainer.core.contracts.ids import TokenizerId, new_ulid
 from model_trainer.core.contracts.run import IdempotencyKey, RunKind, RunQuery, RunRecord, RunStatus
@@ -16,6 +17,7 @@ from model_trainer.infra.persistence.memory import MemoryRunStore
 from model_trainer.infra.queue.memory import MemoryJobQueue
 from model_trainer.infra.storage.memory import MemoryArtifactTree
 from model_trainer.orchestrators.evaluations import EvaluationOrchestrator
+from model_trainer.orchestrators.needs import Needs
 from model_trainer.orchestrators.resuming import check_same_spec
 from model_trainer.orchestrators.tokenizers import TokenizerOrchestrator
 from model_trainer.orchestrators.training import TrainingOrchestrator
@@ -24,6 +26,19 @@ TOKENIZER = TokenizerSpec(method="bpe", corpus_path="demo", user_id="u", metadat
 TRAINING = LanguageModelSpec(
     model_family="toy", corpus_path="demo", tokenizer_id=new_ulid(), user_id="u", metadata={"a": "b"}
 )
+
+
+class NoNeeds(Needs):
+    """Of runs that need nothing: tests/unit/orchestrators/test_needs.py has the others."""
+
+    def __init__(self) -> None:
+        """Refers to nothing."""
+
+    def secure(self, run_id: str, spec: JsonObject) -> None:
+        """Nothing to look for."""
+
+    def let_go(self, run_id: str, spec: JsonObject) -> None:
+        """Nothing was held."""
 
 
 class AwayRuns(MemoryRunStore):
@@ -40,10 +55,15 @@ class House:
         self.queue = MemoryJobQueue()
         self.runs = store(queue=self.queue, clock=time.time, announce=lambda _: None)
         self.artifacts = MemoryArtifactTree()
-        self.training = TrainingOrchestrator(runs=self.runs, artifacts=self.artifacts, queue_name="long")
-        self.tokenizers = TokenizerOrchestrator(runs=self.runs, artifacts=self.artifacts, queue_name="short")
+        needs = NoNeeds()
+        self.training = TrainingOrchestrator(
+            runs=self.runs, artifacts=self.artifacts, needs=needs, queue_name="long"
+        )
+        self.tokenizers = TokenizerOrchestrator(
+            runs=self.runs, artifacts=self.artifacts, needs=needs, queue_name="short"
+        )
         self.evaluations = EvaluationOrchestrator(
-            runs=self.runs, artifacts=self.artifacts, queue_name="short"
+            runs=self.runs, artifacts=self.artifacts, needs=needs, queue_name="short"
         )
 
 
@@ -162,7 +182,7 @@ def test_every_order_leaves_its_record_on_disk_and_a_disk_that_refuses_fails_non
         reached: list[Failpoint] = []
         runs = MemoryRunStore(queue=MemoryJobQueue(), clock=time.time, announce=lambda _: None)
         training = TrainingOrchestrator(
-            runs=runs, artifacts=artifacts, queue_name="long", reached=reached.append
+            runs=runs, artifacts=artifacts, needs=NoNeeds(), queue_name="long", reached=reached.append
         )
         run_id = training.start(TRAINING, request_id="r", idempotency=None).record.run_id
         assert reached == [Failpoint.SUBMIT_KEPT]

@@ -64,3 +64,24 @@ def test_a_file_without_a_vocabulary_is_refused(
     with pytest.raises(AppError) as error:
         TOKENIZER.backend().load(tmp_path)
     assert error.value.code == ErrorCode.ARTIFACT_CORRUPT
+
+
+def test_a_joined_character_stands_for_all_that_was_joined(
+    train: Callable[..., JsonObject], tmp_path: Path
+) -> None:
+    spec = CharSpec(corpus_path="x", min_frequency=1, normalisation="nfc")
+    train(TOKENIZER, spec, ["aéx"])
+    tokenizer = TOKENIZER.backend().load(tmp_path)
+    text = "ae\u0301\u0301x\u0301"
+    ids, spans = tokenizer.encode_with_spans(text)
+    assert ids == tokenizer.encode(text)
+    assert tokenizer.decode(ids) == "aé<unk>x<unk>"
+    assert spans == [(0, 1), (1, 3), (3, 4), (4, 5), (5, 6)]
+
+
+def test_without_normalising_every_character_stands_for_itself(
+    train: Callable[..., JsonObject], tmp_path: Path
+) -> None:
+    train(TOKENIZER, CharSpec(corpus_path="x", min_frequency=1), ["abc"])
+    _, spans = TOKENIZER.backend().load(tmp_path).encode_with_spans("aéb")
+    assert spans == [(0, 1), (1, 2), (2, 3)]

@@ -47,3 +47,28 @@ def test_what_a_kind_cannot_do_is_refused_with_the_field(
 ) -> None:
     with pytest.raises(ValidationError, match=fault):
         spec.model_validate_json(json.dumps({"corpus_path": "x", **options}))
+
+
+@pytest.mark.parametrize("spec", [BpeSpec, CharSpec, SentencePieceSpec])
+@pytest.mark.parametrize(
+    ("template", "fault"),
+    [
+        ("{% for message in messages %}", "not a chat template: line 1: "),
+        ("{{ messages | nonsense }}", "no filter called nonsense"),
+        ("", "at least 1 character"),
+        ("x" * 20_001, "at most 20000 characters"),
+    ],
+)
+def test_a_chat_template_that_cannot_be_one_is_refused(
+    spec: type[TokenizerSpec], template: str, fault: str
+) -> None:
+    body = json.dumps({"corpus_path": "x", "chat_template": template})
+    with pytest.raises(ValidationError, match=f"chat_template\n.*{fault}"):
+        spec.model_validate_json(body)
+
+
+def test_a_chat_template_stays_as_it_was_written() -> None:
+    template = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
+    spec = BpeSpec.model_validate_json(json.dumps({"corpus_path": "x", "chat_template": template}))
+    assert spec.chat_template == template
+    assert BpeSpec(corpus_path="x").chat_template is None

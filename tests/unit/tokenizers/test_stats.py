@@ -42,6 +42,9 @@ class PairTokenizer:
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         return [self.encode(text) for text in texts]
 
+    def encode_with_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        raise NotImplementedError
+
     def decode(self, ids: Sequence[int]) -> str:
         text = "".join(self.TOKENS[one] for one in ids)
         return text.replace(self._loses, "") if self._loses else text

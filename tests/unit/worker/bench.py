@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,8 +22,10 @@ from model_trainer.core.contracts.run import (
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.failpoints import Failpoint, Reached
 from model_trainer.infra.persistence.memory import MemoryRunStore
+from model_trainer.infra.persistence.memory_references import MemoryReferences
 from model_trainer.infra.queue.memory import MemoryJobQueue
 from model_trainer.infra.storage.memory import MemoryArtifactTree, MemoryCorpusRoot, MemoryRunLocks
+from model_trainer.infra.storage.stores.memory import MemoryStore
 from model_trainer.registry import Registry
 from model_trainer.worker.lease import HeldRun
 from model_trainer.worker.parts import WorkerParts
@@ -86,6 +89,8 @@ class Bench:
     queue: MemoryJobQueue = field(default_factory=MemoryJobQueue)
     now: float = 1_000_000.0
     locks: MemoryRunLocks = field(default_factory=MemoryRunLocks)
+    files: MemoryStore = field(default_factory=MemoryStore)
+    references: MemoryReferences = field(default_factory=MemoryReferences)
     reached: list[Failpoint] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -100,6 +105,8 @@ class Bench:
             artifacts=MemoryArtifactTree(),
             corpora=MemoryCorpusRoot({}),
             locks=self.locks,
+            store=self.files,
+            references=self.references,
             worker_id="worker-1",
             reached=self.reached.append,
         )
@@ -110,14 +117,14 @@ class Bench:
         app = settings.app.model_copy(update={"lease_seconds": seconds})
         self.parts = replace(self.parts, settings=settings.model_copy(update={"app": app}))
 
-    def submitted(self, *, kind: RunKind = RunKind.TRAIN) -> str:
+    def submitted(self, *, kind: RunKind = RunKind.TRAIN, spec: JsonObject | None = None) -> str:
         run_id = new_ulid()
         run = NewRun(
             run_id=run_id,
             kind=kind,
             queue="training",
             family="gpt2",
-            spec={},
+            spec=spec or {},
             user_id="ada",
             metadata={},
             parent_run_id=None,
@@ -160,7 +167,7 @@ class Life:
         """Delivers an order of the run (left out: the one that counts)."""
         job = Job(
             work=work,
-            folder=lambda _: self.folder,
+            folder=lambda _: nullcontext(self.folder),
             ended=self.ended.append,
             fallback=ErrorCode.MODEL_TRAIN_FAILED,
         )

@@ -1,6 +1,8 @@
 """What surrounds the work: lock, claim, copies on disk, and a store or a disk that is away for a moment."""
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +13,8 @@ from model_trainer.core.errors import AppError, ErrorCode, Reason
 from model_trainer.core.failpoints import Failpoint
 from model_trainer.infra.storage.memory import MemoryArtifactTree, MemoryHeldLock, MemoryRunLocks
 from model_trainer.worker.lease import HeldRun
-from model_trainer.worker.supervise import JobResult
-from tests.unit.worker.bench import Life
+from model_trainer.worker.supervise import Job, JobResult, supervise
+from tests.unit.worker.bench import Life, wait_until
 
 
 def _succeed(held: HeldRun, record: RunRecord) -> JobResult:
@@ -193,3 +195,42 @@ def test_events_of_a_run_handed_back_are_its_next_owners_to_mirror(life: Life, t
     record = life.of(work)
     mirrored = (tmp_path / "events.jsonl").read_text().splitlines()
     assert len(mirrored) < len(life.bench.event_types(record.run_id))
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_a_folder_that_takes_long_to_come_does_not_cost_the_lease(life: Life, is_away: bool) -> None:
+    life.bench.let_leases_last(0.15)
+    store = life.bench.store
+
+    @contextmanager
+    def fetched(_: RunRecord) -> Iterator[Path]:
+        store.away = is_away
+        num_updates = len(store.updates)
+        wait_until(lambda: store.refused > 0 if is_away else len(store.updates) > num_updates + 1)
+        store.away = False
+        yield life.folder
+
+    run_id = life.bench.submitted()
+    job = Job(work=_succeed, folder=fetched, ended=life.ended.append, fallback=ErrorCode.MODEL_TRAIN_FAILED)
+    supervise(life.bench.parts, run_id=run_id, epoch=0, job=job)
+    assert store.get(run_id).status is RunStatus.COMPLETED
+
+
+def test_the_folder_is_held_until_the_account_is_closed(life: Life) -> None:
+    steps: list[str] = []
+
+    @contextmanager
+    def held_folder(_: RunRecord) -> Iterator[Path]:
+        steps.append("held")
+        yield life.folder
+        steps.append("let go")
+
+    run_id = life.bench.submitted()
+    job = Job(
+        work=_succeed,
+        folder=held_folder,
+        ended=lambda _: steps.append("closed"),
+        fallback=ErrorCode.MODEL_TRAIN_FAILED,
+    )
+    supervise(life.bench.parts, run_id=run_id, epoch=0, job=job)
+    assert steps == ["held", "closed", "let go"]

@@ -11,7 +11,8 @@ import pytest
 from model_trainer.core.contracts.run import RunKind
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.worker.event_mirror import EventMirror
-from model_trainer.worker.follow_up import alone_on, own_folder, parent_of
+from model_trainer.worker.follow_up import alone_on, follow_up_job, own_folder, parent_of
+from model_trainer.worker.job import JobResult
 from model_trainer.worker.lease import Cancelled, HeldRun
 from tests.unit.worker.bench import Bench
 
@@ -40,6 +41,19 @@ def test_a_job_has_a_folder_of_its_own_in_the_model_it_is_about() -> None:
     model = bench.parts.artifacts.create("models", "01JCB0A8N7Q4T2V5W6X9Y0Z1AB")
     assert own_folder(bench.parts, child) == model / "calibrations" / record.run_id
     assert own_folder(bench.parts, child).is_dir()
+
+
+def test_nobody_removes_the_model_while_a_job_is_on_it() -> None:
+    bench = Bench()
+    artifacts = bench.parts.artifacts
+    record = bench.store.get(bench.submitted(kind=RunKind.EXPORT))
+    child = record.model_copy(update={"parent_run_id": "01JCB0A8N7Q4T2V5W6X9Y0Z1AB"})
+    artifacts.create("models", "01JCB0A8N7Q4T2V5W6X9Y0Z1AB")
+    job = follow_up_job(bench.parts, lambda _held, _record: JobResult(message="", metrics={}, result={}))
+    with job.folder(child) as folder:
+        assert folder == own_folder(bench.parts, child)
+        assert not artifacts.remove("models", "01JCB0A8N7Q4T2V5W6X9Y0Z1AB", if_still=lambda _: True)
+    assert artifacts.remove("models", "01JCB0A8N7Q4T2V5W6X9Y0Z1AB", if_still=lambda _: True)
 
 
 def test_a_training_is_no_job_on_a_model() -> None:

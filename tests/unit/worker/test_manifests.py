@@ -20,6 +20,7 @@ from model_trainer.worker.manifests import (
     read_manifest,
     seal,
     seal_again,
+    take_over,
     verify,
 )
 
@@ -395,3 +396,28 @@ def test_a_log_that_grows_while_it_is_sealed_verifies(folder: Path) -> None:
         sealed.set()
         writer.join()
     assert verify(folder) == []
+
+
+def test_a_file_that_was_sealed_half_written_counts_as_its_job_left_it(folder: Path) -> None:
+    seal(folder, _manifest())
+    half = folder / "eval" / "first"
+    half.mkdir(parents=True)
+    (half / "metrics.json").write_bytes(b"{")
+    seal_again(folder, {})
+    (half / "metrics.json").write_bytes(b"{}\n")
+    append_revision(folder, _revision("first"))
+    assert verify(folder) == []
+
+
+def test_what_has_come_from_another_copy_is_listed_with_its_jobs(folder: Path) -> None:
+    theirs = seal(folder, _manifest())
+    (folder / "late.json").write_bytes(b"{}")
+    late = ArtifactFile(path="late.json", num_bytes=2, sha256=hashlib.sha256(b"{}").hexdigest())
+    update: dict[str, object] = {"files": (late,), "revisions": (_revision("first"),)}
+    merged = take_over(folder, [late], theirs.model_copy(update=update))
+    assert read_manifest(folder) == merged
+    assert [each.job_id for each in merged.revisions] == ["first"]
+    assert verify(folder) == []
+    written = (folder / "manifest.json").stat().st_ino
+    take_over(folder, [late], merged)
+    assert (folder / "manifest.json").stat().st_ino == written, "the same facts are not written again"

@@ -1,5 +1,8 @@
 import errno
 import io
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +11,13 @@ from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.events import JobResumed
 from model_trainer.core.contracts.run import HandBack, RunKind, RunRecord, RunStatus
 from model_trainer.core.errors import AppError, ErrorCode, FailureClass, Reason
+from model_trainer.core.files import sha256_of
 from model_trainer.core.logging import configure_logging
+from model_trainer.core.stored_artifact import stored_things
+from model_trainer.infra.persistence.memory_references import MemoryReferences
+from model_trainer.worker.account import ArtifactAccount
 from model_trainer.worker.lease import Cancelled, HeldRun
+from model_trainer.worker.manifests import read_manifest
 from model_trainer.worker.supervise import Job, JobResult, supervise
 from tests.unit.worker.bench import Life, Work, wait_until
 
@@ -223,7 +231,7 @@ def test_news_and_the_problem_survive_a_retry(life: Life) -> None:
 def test_a_job_without_a_folder_ends_or_waits_for_better_times(
     life: Life, error: Exception, status: RunStatus
 ) -> None:
-    def no_folder(_: RunRecord) -> Path:
+    def no_folder(_: RunRecord) -> AbstractContextManager[Path]:
         raise error
 
     run_id = life.bench.submitted()
@@ -231,3 +239,45 @@ def test_a_job_without_a_folder_ends_or_waits_for_better_times(
     supervise(life.bench.parts, run_id=run_id, epoch=0, job=job)
     assert life.bench.store.get(run_id).status is status
     assert life.ended == []
+
+
+class Unreleased(MemoryReferences):
+    """Cannot be told that something is needed no more."""
+
+    def release(self, run_id: str, things: Sequence[str]) -> None:
+        raise AppError(ErrorCode.STORE_UNAVAILABLE, "Away.")
+
+
+@pytest.mark.parametrize("references", [MemoryReferences(), Unreleased()])
+def test_what_a_lost_worker_was_handing_in_is_needed_no_more(
+    life: Life, references: MemoryReferences
+) -> None:
+    life.bench.parts = replace(life.bench.parts, references=references)
+    lease = life.bench.claimed()
+    record = life.bench.store.get(lease.run_id)
+    life.folder = life.bench.parts.artifacts.create("models", lease.run_id)
+    (life.folder / "config.json").write_bytes(b"{}")
+    account = ArtifactAccount(kind="models", record=record, seed=1, folder=life.folder)
+    account.seal_done(record, life.bench.parts.artifacts)
+    things = stored_things(read_manifest(life.folder), file_id=sha256_of(life.folder / "manifest.json"))
+    references.refer(lease.run_id, things)
+    life.bench.now += 20
+    life.bench.store.reap()
+    life.again(lease.run_id, _succeed)
+    assert life.bench.store.get(lease.run_id).status is RunStatus.COMPLETED
+    is_needed = [references.referred_by(thing, limit=1) != () for thing in things]
+    assert is_needed == [isinstance(references, Unreleased)] * 2
+
+
+def test_each_time_the_disk_is_full_again_the_run_waits_longer(life: Life) -> None:
+    full = _raise(AppError(ErrorCode.DISK_FULL, "Full."))
+    run_id, store = life.of(full).run_id, life.bench.store
+    waits = []
+    for _ in range(5):
+        began = life.bench.now
+        while not store.resume_when_due(run_id):
+            life.bench.now += 1.0
+        waits.append(life.bench.now - began)
+        life.again(run_id, full)
+    assert waits == sorted(waits)
+    assert waits[-1] > 8 * waits[0]

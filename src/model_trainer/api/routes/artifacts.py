@@ -73,13 +73,13 @@ class ArtifactRoutes:
 
     def get_artifact(self, kind: KindPath, item_id: ItemIdPath) -> ArtifactView:
         """`sha256` is null for files that no manifest has sealed yet."""
-        folder = self._container.artifacts.folder(kind, item_id)
-        manifest = manifest_of(self._container.artifacts, kind, item_id)
-        sealed = _sealed(manifest)
-        files: list[ArtifactFileView] = []
-        for name in self._container.artifacts.files(kind, item_id):
-            size = (folder / name).stat().st_size
-            files.append(ArtifactFileView(path=name, num_bytes=size, sha256=sealed.get((name, size))))
+        with self._container.artifacts.use(kind, item_id) as folder:
+            manifest = manifest_of(self._container.artifacts, kind, item_id)
+            sealed = _sealed(manifest)
+            files: list[ArtifactFileView] = []
+            for name in self._container.artifacts.files(kind, item_id):
+                size = (folder / name).stat().st_size
+                files.append(ArtifactFileView(path=name, num_bytes=size, sha256=sealed.get((name, size))))
         return ArtifactView(
             kind=kind,
             item_id=item_id,
@@ -100,17 +100,18 @@ class ArtifactRoutes:
     def _open(self, request: Request, kind: ArtifactKind, item_id: str) -> OpenFile:
         wanted = parse_query(request, DownloadQuery).path
         artifacts = self._container.artifacts
-        path = artifacts.file(kind, item_id, wanted)
-        try:
-            file = open_regular(path, below=artifacts.folder(kind, item_id))
-        except AppError as error:
-            # It was a regular file a moment ago.
-            raise AppError(
-                ErrorCode.ARTIFACT_NOT_FOUND, f"The artifact has no file {wanted!r} any more."
-            ) from error
-        size = path.stat().st_size
-        sha256 = _sealed(manifest_of(artifacts, kind, item_id)).get((wanted, size))
-        return open_download(file, name=path.name, sha256=sha256)
+        with artifacts.use(kind, item_id) as folder:  # until the file is open: then it may lose its name
+            path = artifacts.file(kind, item_id, wanted)
+            try:
+                file = open_regular(path, below=folder)
+            except AppError as error:
+                # It was a regular file a moment ago.
+                raise AppError(
+                    ErrorCode.ARTIFACT_NOT_FOUND, f"The artifact has no file {wanted!r} any more."
+                ) from error
+            size = path.stat().st_size
+            sha256 = _sealed(manifest_of(artifacts, kind, item_id)).get((wanted, size))
+            return open_download(file, name=path.name, sha256=sha256)
 
 
 def _sealed(manifest: Manifest | None) -> dict[tuple[str, int], str]:

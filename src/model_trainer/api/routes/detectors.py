@@ -1,7 +1,6 @@
-"""/runs/{run_id}/calibrate, /export, /model-card and /predict: what a trained detector is asked for."""
+"""/runs/{run_id}/calibrate, /export and /model-card: what a trained detector is asked for."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import ParamSpec, TypeVar
 
 from fastapi import FastAPI
@@ -12,23 +11,19 @@ from starlette.responses import Response
 from model_trainer.api.middleware.request_id import current_request_id
 from model_trainer.api.openapi import order_body
 from model_trainer.api.places import file_or_none, model_card_of
-from model_trainer.api.requests import idempotency_of, parse_body, read_json_body, read_optional_json_body
+from model_trainer.api.requests import idempotency_of, parse_body, read_optional_json_body
 from model_trainer.api.routes.accepted import ACCEPTED, accepted, once
 from model_trainer.api.routes.endpoints import IDEMPOTENCY_KEY, RunIdPath, add
 from model_trainer.api.schemas.run import RunView, view_run
-from model_trainer.api.turns import Turns
-from model_trainer.api.validators.detector import check_texts
 from model_trainer.container import Container
 from model_trainer.core.artifact_files import CARD_PAGE
 from model_trainer.core.contracts.base import Contract, JsonObject
 from model_trainer.core.contracts.detector import CalibrateSpec, ExportSpec
 from model_trainer.core.contracts.model_card import ModelCard
-from model_trainer.core.contracts.prediction import Predictions, PredictSpec
 from model_trainer.core.contracts.run import IdempotencyKey, Submission
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.orchestrators.detectors import check_trained_detector
 from model_trainer.orchestrators.follow_ups import FollowUpOrchestrator
-from model_trainer.orchestrators.predictions import PredictionOrchestrator
 
 MARKDOWN = "text/markdown"
 CARD: dict[int, JsonObject] = {
@@ -40,10 +35,6 @@ CARD: dict[int, JsonObject] = {
 VARIES = {"Vary": "Accept"}
 TEXT_ONLY = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'"}
 """A page may hold what somebody wrote into data or labels: no browser is to take it for more than text."""
-AT_ONCE = 2
-"""Requests whose texts are being judged: one detector uses all processors."""
-MOST = 32
-"""Such requests in all; a body each is in memory."""
 
 P = ParamSpec("P")
 SpecT = TypeVar("SpecT", bound=Contract)
@@ -52,10 +43,8 @@ SpecT = TypeVar("SpecT", bound=Contract)
 class DetectorRoutes:
     """Handlers of what only detectors have."""
 
-    def __init__(self, container: Container, predictions: PredictionOrchestrator) -> None:
+    def __init__(self, container: Container) -> None:
         self._container = container
-        self._predictions = predictions
-        self._turns = Turns(at_once=AT_ONCE, most=MOST)
 
     def add_to(self, app: FastAPI) -> None:
         """Adds the routes."""
@@ -74,18 +63,6 @@ class DetectorRoutes:
             view=ModelCard,
             answers=CARD,
             problems=[404, 409],
-        )
-        add(
-            app,
-            "POST",
-            "/runs/{run_id}/predict",
-            self.predict,
-            operation_id="predict",
-            summary="Judge texts, now",
-            tag="runs",
-            view=Predictions,
-            body=order_body(PredictSpec, required=True),
-            problems=[404, 409, 413],
         )
 
     async def calibrate(self, request: Request, run_id: RunIdPath) -> Response:
@@ -112,13 +89,6 @@ class DetectorRoutes:
         if page is None:
             raise _no_card(run_id)
         return Response(page.read_bytes(), headers={**VARIES, **TEXT_ONLY}, media_type=MARKDOWN)
-
-    async def predict(self, request: Request, run_id: RunIdPath) -> Predictions:
-        """Probability, verdict, band and each window's score. Not evidence against a person. Large amounts of text are
-        better judged where they lie: `model-trainer predict` with the runtime bundle."""
-        spec = parse_body(await read_json_body(request), PredictSpec)
-        check_texts(spec)
-        return await self._turns.run(partial(self._predict, spec, run_id))
 
     def _add_order(
         self,
@@ -157,9 +127,6 @@ class DetectorRoutes:
 
         submission = await run_in_threadpool(once, self._container.runs, key, start)
         return accepted(submission, view_run(submission.record), location=f"/runs/{submission.record.run_id}")
-
-    def _predict(self, spec: PredictSpec, run_id: str) -> Predictions:
-        return self._predictions.predict(spec, run=self._container.training.find_training(run_id))
 
 
 def _no_card(run_id: str) -> AppError:

@@ -11,16 +11,28 @@ from starlette.requests import Request
 from model_trainer.api.requests import parse_query
 from model_trainer.api.schemas.problem import PROBLEM_MEDIA_TYPE
 from model_trainer.core.contracts.base import Contract, JsonObject, type_json_object
+from model_trainer.core.contracts.files import FILE_ID_PATTERN
 from model_trainer.core.contracts.ids import ULID_PATTERN
 
 P = ParamSpec("P")
-Method = Literal["GET", "POST", "HEAD"]
-Tag = Literal["runs", "tokenizers", "artifacts", "models", "service"]
+Method = Literal["GET", "POST", "HEAD", "PATCH", "DELETE"]
+Tag = Literal["runs", "tokenizers", "artifacts", "files", "models", "service"]
 
 RunIdPath = Annotated[str, Path(pattern=ULID_PATTERN, description="The ULID that the run was given.")]
 TokenizerIdPath = Annotated[
     str, Path(pattern=ULID_PATTERN, description="The ULID that the tokenizer was given.")
 ]
+RequestIdPath = Annotated[
+    str, Path(pattern=ULID_PATTERN, description="The ULID that the question was given.")
+]
+ConversationIdPath = Annotated[
+    str, Path(pattern=ULID_PATTERN, description="The ULID that the conversation was given.")
+]
+FileIdPath = Annotated[
+    str,
+    Path(pattern=FILE_ID_PATTERN, description="The SHA-256 of the file: 64 hexadecimal digits, lower case."),
+]
+UploadIdPath = Annotated[str, Path(pattern=ULID_PATTERN, description="The ULID that the upload was given.")]
 ItemIdPath = Annotated[str, Path(pattern=ULID_PATTERN, description="A run_id or a tokenizer_id.")]
 
 SCHEMA_REF = "#/components/schemas/{model}"
@@ -32,6 +44,7 @@ PROBLEMS: dict[int, str] = {
     413: "The body is too large.",
     416: "The range lies beyond the file.",
     422: "The request does not fit: `errors` names each field.",
+    500: "A fault of the server, or of a file that it keeps.",
     503: "The store is away or something else is missing for now; see Retry-After.",
 }
 IDEMPOTENCY_KEY: JsonObject = {
@@ -50,6 +63,14 @@ LAST_EVENT_ID: JsonObject = {
     "schema": {"type": "string", "pattern": "^[0-9]{1,16}$"},
 }
 
+PREFER: JsonObject = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "description": "`wait=10`: answer when the question is answered, but after so many seconds at the latest (RFC 7240).",
+    "schema": {"type": "string", "examples": ["wait=10"]},
+}
+
 
 class _NoParameters(Contract):
     pass
@@ -64,6 +85,7 @@ def add(
     operation_id: str,
     summary: str,
     tag: Tag,
+    description: str | None = None,
     view: object = None,
     status: int = 200,
     query: type[Contract] = _NoParameters,
@@ -75,6 +97,7 @@ def add(
     """Adds one operation.
 
     Args:
+        description: more about it; left out: the endpoint's docstring.
         view: model of the answer; None where `answers` says what comes.
         query: its query parameters; all others are refused.
         headers: OpenAPI parameters of headers it honours.
@@ -99,6 +122,7 @@ def add(
         methods=[method],
         operation_id=operation_id,
         summary=summary,
+        description=description,
         tags=[tag],
         response_model=view,
         status_code=status,

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from model_trainer.api.requests import parse_query
 from model_trainer.api.routes.endpoints import LAST_EVENT_ID, RunIdPath, add
-from model_trainer.api.schemas.series import EventsQuery, EventsView
+from model_trainer.api.schemas.series import EventsQuery, EventsView, ending_of
 from model_trainer.api.streams import EVENT_STREAM, Streams, last_event_id
 from model_trainer.api.watching import Look, Step
 from model_trainer.container import Container
@@ -70,7 +70,7 @@ class EventRoutes:
     def _look(self, run_id: str, seen: int) -> Look:
         record = self._container.training.find(run_id)
         events = self._container.runs.events_after(run_id, after=seen, limit=PAGE)
-        return Look(record, tuple(map(_step, events)))
+        return Look(ending_of(record), tuple(map(_step, events)))
 
 
 def _step(stored: StoredEvent) -> Step:

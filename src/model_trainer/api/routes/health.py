@@ -6,9 +6,11 @@ from starlette.responses import Response
 import model_trainer
 from model_trainer.api.routes.endpoints import add
 from model_trainer.api.schemas.health import HealthView, ReadyView
+from model_trainer.api.store_health import StoreHealth
 from model_trainer.api.telemetry import Telemetry
 from model_trainer.container import Container
 from model_trainer.core.contracts.base import JsonObject
+from model_trainer.core.contracts.inference import INFERENCE_QUEUE
 from model_trainer.core.errors import AppError, ErrorCode, FieldFault
 
 METRICS: dict[int, JsonObject] = {
@@ -22,6 +24,7 @@ class HealthRoutes:
     def __init__(self, container: Container, telemetry: Telemetry) -> None:
         self._container = container
         self._telemetry = telemetry
+        self._store = StoreHealth(container.store)
 
     def add_to(self, app: FastAPI) -> None:
         """Adds the routes."""
@@ -41,7 +44,7 @@ class HealthRoutes:
             "/readyz",
             self.readyz,
             operation_id="get_readiness",
-            summary="Whether Redis, a worker for each queue and disk space are there",
+            summary="Whether Redis, the artifact store, a worker for each queue and disk space are there",
             tag="service",
             view=ReadyView,
         )
@@ -68,7 +71,8 @@ class HealthRoutes:
             alive = container.workers.alive()
         except AppError as error:
             raise _not_ready([FieldFault(pointer="/store", message=error.message)]) from error
-        queues = (container.settings.rq.queue_name, container.settings.rq.short_queue_name)
+        rq = container.settings.rq
+        queues = (rq.queue_name, rq.short_queue_name, INFERENCE_QUEUE)
         workers = {queue: sum(worker.queue == queue for worker in alive) for queue in queues}
         free = container.artifacts.free_bytes()
         faults = [
@@ -79,6 +83,9 @@ class HealthRoutes:
         if free < container.settings.app.min_free_disk_bytes:
             message = f"{free} bytes are free where artifacts go (APP__MIN_FREE_DISK_BYTES)"
             faults.append(FieldFault(pointer="/disk", message=message))
+        unreachable = self._store.fault()
+        if unreachable is not None:
+            faults.append(FieldFault(pointer="/artifact_store", message=unreachable))
         if faults:
             raise _not_ready(faults)
         return ReadyView(workers=workers, free_disk_bytes=free)

@@ -9,7 +9,7 @@ from model_trainer.api.log_reader import LogFile
 from model_trainer.api.places import METRICS_FILE, TIMINGS_FILE, file_or_none, log_of
 from model_trainer.api.requests import parse_query
 from model_trainer.api.routes.endpoints import LAST_EVENT_ID, RunIdPath, add
-from model_trainer.api.schemas.series import LogsQuery, LogsView, SeriesView
+from model_trainer.api.schemas.series import LogsQuery, LogsView, SeriesView, ending_of
 from model_trainer.api.series_reader import series_document, series_rows
 from model_trainer.api.streams import EVENT_STREAM, Streams, last_event_id
 from model_trainer.api.watching import Look, Step
@@ -106,4 +106,5 @@ class SeriesRoutes:
     def _look(self, run_id: str, offset: int) -> Look:
         record = self._container.training.find(run_id)
         lines = LogFile(log_of(self._container.artifacts, record)).lines_after(offset)
-        return Look(record, tuple(Step(line.next_offset, "log", dump_json(line.content)) for line in lines))
+        steps = tuple(Step(line.next_offset, "log", dump_json(line.content)) for line in lines)
+        return Look(ending_of(record), steps)

@@ -69,6 +69,8 @@ class RunView(Contract):
     finished_at: datetime | None
     last_event_seq: int
     spec: JsonObject
+    artifact_file_id: str | None
+    """Where its artifact is stored: the digest of the stored manifest, or of the tarball. None: on one machine only."""
     links: dict[str, str]
     """Where to look next."""
 
@@ -107,6 +109,7 @@ def view_run(record: RunRecord) -> RunView:
         finished_at=at_or_none(record.finished_at_ms),
         last_event_seq=record.last_event_seq,
         spec=record.spec,
+        artifact_file_id=record.artifact_file_id,
         links=run_links(record),
     )
 
@@ -139,7 +142,7 @@ def run_links(record: RunRecord) -> dict[str, str]:
                 "checkpoints": f"{here}/checkpoints",
                 "metrics": f"{here}/metrics",
                 "eval": f"{here}/eval",
-                **_of_a_detector(record),
+                **_of_a_trained_model(record),
                 "artifact": artifact,
             }
         case RunKind.TOKENIZER:
@@ -153,17 +156,16 @@ def run_links(record: RunRecord) -> dict[str, str]:
             assert_never(record.kind)
 
 
-def _of_a_detector(record: RunRecord) -> dict[str, str]:
-    """What a trained detector can be asked for."""
-    if not is_detector(record) or record.status is not RunStatus.COMPLETED:
+def _of_a_trained_model(record: RunRecord) -> dict[str, str]:
+    """What it can be asked for."""
+    if record.status is not RunStatus.COMPLETED:
         return {}
-    here = f"/runs/{record.run_id}"
-    return {
-        "predict": f"{here}/predict",
-        "model_card": f"{here}/model-card",
-        "calibrate": f"{here}/calibrate",
-        "export": f"{here}/export",
-    }
+    of_detector, of_language_model = (
+        ("predict", "model-card", "calibrate", "export"),
+        ("generate", "score", "chat"),
+    )
+    asked = of_detector if is_detector(record) else of_language_model
+    return {name.replace("-", "_"): f"/runs/{record.run_id}/{name}" for name in asked}
 
 
 def _steering(record: RunRecord) -> dict[str, str]:

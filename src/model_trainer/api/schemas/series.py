@@ -6,6 +6,7 @@ from pydantic import Field
 
 from model_trainer.core.contracts.base import Contract, JsonObject
 from model_trainer.core.contracts.events import StoredEvent
+from model_trainer.core.contracts.run import RunRecord
 
 Tail = Annotated[int, Field(ge=0, le=10_000)]
 
@@ -66,3 +67,10 @@ class Ended(Contract):
 
     run_id: str
     status: str
+
+
+def ending_of(record: RunRecord) -> str | None:
+    """Data of the `done` event, as JSON; None for a run that goes on."""
+    if not record.status.is_terminal:
+        return None
+    return Ended(run_id=record.run_id, status=record.status.value).model_dump_json()

@@ -36,6 +36,8 @@ class TokenizerView(Contract):
     started_at: datetime | None
     finished_at: datetime | None
     spec: JsonObject
+    artifact_file_id: str | None
+    """Where its artifact is stored; None: on one machine only."""
     links: dict[str, str]
 
 
@@ -63,6 +65,7 @@ def view_tokenizer(record: RunRecord) -> TokenizerView:
         started_at=at_or_none(record.started_at_ms),
         finished_at=at_or_none(record.finished_at_ms),
         spec=record.spec,
+        artifact_file_id=record.artifact_file_id,
         links=_links(record),
     )
 

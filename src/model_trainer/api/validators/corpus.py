@@ -24,13 +24,14 @@ _TOKENS_OF_A_FURTHER_BYTE = 11
 def check_corpus(
     corpora: CorpusRoot, corpus_path: str, *, encoding_errors: EncodingErrors, workers: tuple[Worker, ...]
 ) -> CorpusSource:
-    """The corpus' files, after a first look; every refusal names the field `corpus_path`.
+    """The corpus' files, after a first look where they are near; every refusal names the field `corpus_path`.
 
     Parquet is refused when workers are alive and none can read it; with no worker alive that stays open.
     """
     try:
-        source = corpora.locate(corpus_path)
-        peek_corpus(source, encoding_errors=encoding_errors)
+        source = corpora.look_up(corpus_path)
+        if source.is_near:
+            peek_corpus(source, encoding_errors=encoding_errors)
         check_readable(source, workers=workers)
     except AppError as error:
         raise _at_field(error, "/corpus_path") from error
@@ -87,7 +88,9 @@ def check_size(source: CorpusSource, plan: SplitPlan, *, window: int) -> None:
 
 
 def _is_small(source: CorpusSource) -> bool:
-    in_reach = source.num_bytes <= SMALL_CORPUS_BYTES and len(source.names) <= SMALL_CORPUS_FILES
+    in_reach = (
+        source.is_near and source.num_bytes <= SMALL_CORPUS_BYTES and len(source.names) <= SMALL_CORPUS_FILES
+    )
     return in_reach and not is_compressed(source)
 
 

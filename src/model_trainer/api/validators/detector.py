@@ -33,9 +33,9 @@ def check_labelled(
     for index, path in enumerate(data_paths):
         pointer = f"/data_paths/{index}"
         try:
-            source = corpora.locate(path, suffixes=LABELLED_SUFFIXES, pointer=pointer)
+            source = corpora.look_up(path, suffixes=LABELLED_SUFFIXES, pointer=pointer)
             check_readable(source, workers=workers)
-            for name in source.names[:left]:
+            for name in source.names[:left] if source.is_near else ():
                 with open_regular(source.base / name, below=source.base) as file:
                     _look_into(file, name, columns)
             left -= min(left, len(source.names))

@@ -4,8 +4,10 @@ from typing import Annotated
 
 import typer
 
+from model_trainer.cli.commands import asking
 from model_trainer.cli.registration import (
     CorpusPath,
+    Decision,
     Group,
     LabelFilters,
     Labels,
@@ -21,12 +23,6 @@ from model_trainer.cli.registration import (
 )
 from model_trainer.cli.session import session_of
 
-Decision = Annotated[
-    str | None,
-    typer.Option(
-        "--decision", metavar="NAME", help="The threshold: half, max_f1, youden, fpr_1, fpr_5 or precision."
-    ),
-]
 FamilyFilter = Annotated[str | None, typer.Option("--family", help="Only this model family.")]
 
 
@@ -48,7 +44,7 @@ def group() -> typer.Typer:
     runs.command("calibrate")(calibrate)
     runs.command("export")(export)
     runs.command("model-card")(model_card)
-    runs.command("predict")(predict)
+    asking.register(runs)
     return app
 
 
@@ -282,19 +278,3 @@ def model_card(ctx: typer.Context, run_id: RunIdArgument) -> None:
     from model_trainer.cli.reading import show_model_card
 
     show_model_card(session_of(ctx), run_id)
-
-
-def predict(
-    ctx: typer.Context,
-    run_id: RunIdArgument,
-    files: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[FILE]...", help="Each is one text, in UTF-8; - reads standard input."),
-    ] = None,
-    text: Annotated[list[str] | None, typer.Option("--text", help="A text as it is. Repeatable.")] = None,
-    decision: Decision = None,
-) -> None:
-    """Judge texts with a trained detector. What it says is not evidence against a person."""
-    from model_trainer.cli.reading import show_predictions
-
-    show_predictions(session_of(ctx), run_id, texts=text or (), files=files or (), decision=decision)

@@ -1,4 +1,4 @@
-"""Commands that run something: `up`, `serve`, `worker`, `maintenance`, `rebuild`, `demo`."""
+"""Commands that run something: `up`, `serve`, `worker`, `inference`, `maintenance`, `rebuild`, `demo`."""
 
 from typing import Annotated, Literal
 
@@ -16,6 +16,7 @@ def register(root: Group) -> None:
     root.command("up")(up)
     root.command("serve")(serve)
     root.command("worker")(worker)
+    root.command("inference")(inference)
     root.command("maintenance")(maintenance)
     root.command("rebuild")(rebuild)
     root.command("demo")(demo)
@@ -45,6 +46,12 @@ def worker(
     settings = session.settings()
     names = {"training": settings.rq.queue_name, "short": settings.rq.short_queue_name}
     session.ways.doors.work(settings, queue=names.get(queue, queue))
+
+
+def inference(ctx: typer.Context) -> None:
+    """Run one inference worker: it answers questions to trained models and keeps those asked for last in memory."""
+    session = session_of(ctx)
+    session.ways.doors.answer(session.settings())
 
 
 def maintenance(ctx: typer.Context) -> None:

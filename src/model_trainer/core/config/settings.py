@@ -1,8 +1,10 @@
 """Where settings come from: environment over .env over defaults.toml. The only room that reads the environment."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeGuard
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -27,7 +29,7 @@ from model_trainer.core.errors import AppError, ErrorCode, FieldFault, faults_of
 from model_trainer.core.failpoints import FAILPOINT_PATTERN
 
 DEFAULTS_FILE = Path(__file__).with_name("defaults.toml")
-GROUPS = ("app", "rq", "security", "logging")
+GROUPS = ("app", "rq", "store", "inference", "security", "logging")
 """First parts of our own variables: unknown names that begin with one of these are refused."""
 SPIN_COUNT = "1000"
 """How often a thread of libgomp looks for its neighbours before it lets go of the processor.
@@ -57,6 +59,17 @@ def _redis_url(url: SecretStr) -> SecretStr:
     return url
 
 
+def _http_address(url: str) -> str:
+    """What libraries take for an address; some do not refuse another one, they crash over it."""
+    pattern = r"https?://[A-Za-z0-9._\[\]:-]+(/[A-Za-z0-9._~/-]*)?"
+    if (
+        re.fullmatch(pattern, url) is None or urlsplit(url).port == 0
+    ):  # a port that cannot be one raises ValueError
+        raise ValueError("must be an address such as https://host:port")
+    return url
+
+
+HttpAddress = Annotated[str, AfterValidator(_http_address)]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Threads = Annotated[int, BeforeValidator(_first_of_list), Field(ge=1)]
@@ -72,12 +85,33 @@ class _Group(BaseModel):
 class CleanupSettings(_Group):
     """APP__CLEANUP__*: what the maintenance process removes."""
 
-    enabled: bool
-    """Remove abandoned temporary files and unused token caches."""
+    enabled: bool | None = None
+    """Remove abandoned temporary files, unused token caches, and local copies of artifacts that the store has. Left out: all
+    of these, but local copies only where STORE__KIND is not local."""
+    verify_upload: bool
+    """Read a stored artifact back and compare digests before its local copy is removed."""
     dry_run: bool
     """Only log what would be removed."""
     grace_period_seconds: Annotated[int, Field(ge=0)]
-    """Younger leftovers stay."""
+    """Younger leftovers, and local copies used more recently, stay."""
+
+
+class CorpusCacheSettings(_Group):
+    """APP__CORPUS_CACHE__*: files of the store, fetched for reading, under <data root>/corpus_cache."""
+
+    max_bytes: Annotated[int, Field(ge=0)]
+    """Beyond this, what was used longest ago goes."""
+    min_free_bytes: Annotated[int, Field(ge=0)]
+    """Below so much free space too."""
+
+
+class TokenizerCleanupSettings(_Group):
+    """APP__TOKENIZER_CLEANUP__*: trained tokenizers that nothing was made with."""
+
+    enabled: bool
+    """Let the maintenance process remove them; `model-trainer cleanup tokenizers` does so on request."""
+    min_unused_days: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """Younger ones stay."""
 
 
 class AppSettings(_Group):
@@ -107,7 +141,11 @@ class AppSettings(_Group):
     """This machine's name in records; left out: its host name. The same on all that share its kernel."""
     failpoint: Annotated[str, Field(pattern=FAILPOINT_PATTERN)] | None = None
     """For tests of faults: where a process is to fail, as <failpoint>:<kill|error|wait>[@<n>]."""
+    max_file_bytes: Annotated[int, Field(ge=1)]
+    """POST /files takes no larger file."""
     cleanup: CleanupSettings
+    corpus_cache: CorpusCacheSettings
+    tokenizer_cleanup: TokenizerCleanupSettings
 
     @model_validator(mode="after")
     def _a_lease_outlives_a_missed_heartbeat(self) -> Self:
@@ -141,6 +179,76 @@ class RqSettings(_Group):
                 "RQ__QUEUE_NAME and RQ__SHORT_QUEUE_NAME must differ, or long runs block short jobs"
             )
         return self
+
+
+class S3Settings(_Group):
+    """STORE__S3__*: a bucket of any service that speaks S3."""
+
+    bucket: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$")] | None = None
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._/-]*$")] = ""
+    """Before all keys, as a folder."""
+    endpoint: HttpAddress | None = None
+    """Of a service that is not Amazon's, as https://host:port."""
+    region: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] = "us-east-1"
+    access_key_id: Annotated[str, Field(pattern=r"^[!-~]+$")] | None = None
+    """Left out with the secret: from the environment or the machine's role, as for any S3 client."""
+    secret_access_key: SecretStr | None = None
+    allow_http: bool = False
+    """Speak to an endpoint without TLS."""
+
+
+class DatabankSettings(_Group):
+    """STORE__DATABANK__*: a server with the /files protocol, such as another Model Trainer."""
+
+    url: HttpAddress | None = None
+    api_key: SecretStr | None = None
+
+
+class StoreSettings(_Group):
+    """STORE__*: where artifacts and uploaded files live for good."""
+
+    kind: Literal["local", "s3", "databank"]
+    """local: by digest, under the artifacts root."""
+    layout: Literal["files", "tarball"]
+    """How an artifact is stored: each file by its digest, or all as one tarball."""
+    timeout_seconds: Seconds
+    """For connecting and for each answer of a remote store."""
+    s3: S3Settings = S3Settings()
+    databank: DatabankSettings = DatabankSettings()
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if self.kind == "s3" and self.s3.bucket is None:
+            raise ValueError("STORE__KIND=s3 needs STORE__S3__BUCKET")
+        if (self.s3.endpoint or "").startswith("http://") and not self.s3.allow_http:
+            raise ValueError(
+                "STORE__S3__ENDPOINT has no TLS: take https://, or set STORE__S3__ALLOW_HTTP=true"
+            )
+        if self.kind == "databank" and self.databank.url is None:
+            raise ValueError("STORE__KIND=databank needs STORE__DATABANK__URL")
+        return self
+
+
+class InferenceSettings(_Group):
+    """INFERENCE__*: questions to trained models."""
+
+    result_ttl_seconds: Annotated[int, Field(ge=1)]
+    """How long answers are kept."""
+    conversation_ttl_seconds: Annotated[int, Field(ge=1)]
+    """How long a conversation is kept after its last turn."""
+    max_waiting: Annotated[int, Field(ge=1)]
+    """With more requests in line, new ones are refused."""
+    max_batch: Annotated[int, Field(ge=1, le=256)]
+    """So many requests for the same model and settings are answered together, and so many sequences drawn at a time; those of
+    one request always are."""
+    max_wait_seconds: Seconds
+    """The longest `Prefer: wait` that is honoured."""
+    request_timeout_seconds: Seconds
+    """Work on a batch that takes longer is ended."""
+    lease_seconds: Seconds
+    """How long a silent inference worker keeps its requests."""
+    memory_bytes: Annotated[int, Field(ge=1)] | None = None
+    """For loaded models, in each inference worker; left out: a quarter of the machine's memory."""
 
 
 class SecuritySettings(_Group):
@@ -179,6 +287,8 @@ class Settings(BaseSettings):
     """redis://, rediss:// (TLS) or unix:// address of Redis."""
     app: AppSettings
     rq: RqSettings
+    store: StoreSettings
+    inference: InferenceSettings
     security: SecuritySettings
     logging: LoggingSettings
     log_level: LogLevel | None = None

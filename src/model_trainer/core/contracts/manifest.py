@@ -82,3 +82,7 @@ class RunPointer(Contract):
     family: str
     created_at: str
     finished_at: str | None
+    artifact_file_id: str | None = None
+    """The record's; `artifact_path` may have left this machine when it is set."""
+    stored_manifest_sha256: str | None = None
+    """Which manifest was stored there; with another `manifest_sha256`, what has changed since is not stored yet."""

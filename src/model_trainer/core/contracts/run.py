@@ -165,6 +165,8 @@ class RunRecord(Contract):
     """The latest."""
     result: JsonObject
     """What the finished job says: final metrics, sizes, early stopping, comparison."""
+    artifact_file_id: str | None = None
+    """Where its artifact is stored: digest of the stored manifest, or of the tarball; None: on one machine only."""
     last_event_seq: int
 
 

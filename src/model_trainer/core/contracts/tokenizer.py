@@ -2,8 +2,9 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from model_trainer.core.chat_templates import LONGEST_CHAT_TEMPLATE, template_fault
 from model_trainer.core.contracts.base import Contract
 from model_trainer.core.contracts.corpus import CorpusPath, EncodingErrors, SplitBy, SplitPlan
 
@@ -21,6 +22,20 @@ SpecialToken = Annotated[
 ]
 """Letters between brackets or bars, such as <|endoftext|>: no kind learns such a piece from text, because all cut
 between letters and punctuation. So no text is ever mistaken for a special token."""
+
+
+def _parsed(template: str) -> str:
+    fault = template_fault(template)
+    if fault is not None:
+        raise ValueError(f"not a chat template: {fault}")
+    return template
+
+
+ChatTemplateText = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=LONGEST_CHAT_TEMPLATE),
+    AfterValidator(_parsed),
+]
 
 
 class TokenizerSpec(Contract):
@@ -51,6 +66,9 @@ class TokenizerSpec(Contract):
     """Fixes the holdout and every sample."""
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
     """CPU threads; all of the machine's when left out."""
+    chat_template: ChatTemplateText | None = None
+    """A jinja2 template that makes a prompt of `messages`, as transformers' apply_chat_template does; it is kept in
+    tokenizer_config.json. Left out: chats are written as plain lines of User and Assistant."""
     metadata: Metadata = {}
     """Up to 16 labels of your own, filterable in lists."""
     user_id: UserId | None = None

@@ -12,6 +12,9 @@ class ErrorCode(StrEnum):
     RUN_NOT_FOUND = "RUN_NOT_FOUND"
     TOKENIZER_NOT_FOUND = "TOKENIZER_NOT_FOUND"
     ARTIFACT_NOT_FOUND = "ARTIFACT_NOT_FOUND"
+    FILE_NOT_FOUND = "FILE_NOT_FOUND"
+    REQUEST_NOT_FOUND = "REQUEST_NOT_FOUND"
+    DIGEST_MISMATCH = "DIGEST_MISMATCH"
     METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
     CONFIG_INVALID = "CONFIG_INVALID"
     REQUEST_TOO_LARGE = "REQUEST_TOO_LARGE"
@@ -83,6 +86,9 @@ def failure_class_of(code: ErrorCode) -> FailureClass:
             | ErrorCode.RUN_NOT_FOUND
             | ErrorCode.TOKENIZER_NOT_FOUND
             | ErrorCode.ARTIFACT_NOT_FOUND
+            | ErrorCode.FILE_NOT_FOUND
+            | ErrorCode.REQUEST_NOT_FOUND
+            | ErrorCode.DIGEST_MISMATCH
             | ErrorCode.METHOD_NOT_ALLOWED
             | ErrorCode.CONFIG_INVALID
             | ErrorCode.REQUEST_TOO_LARGE

@@ -8,7 +8,7 @@ class LogFields(TypedDict, total=False):
 
     category: str
     request_id: str
-    run_id: str
+    run_id: str | None
     tokenizer_id: str
     evaluation_id: str
     user_id: str | None
@@ -52,7 +52,7 @@ class LogFields(TypedDict, total=False):
     exit_code: int
     signal: int
     num_rescued: int
-    num_removed: int
+    files_deleted: int
     bytes_freed: int
     dry_run: bool
     version: str

@@ -137,6 +137,22 @@ class RunStore(Protocol):
         """Says that a run's end is on disk now."""
         ...
 
+    def point_at_artifact(
+        self, run_id: str, *, file_id: str, epoch: int | None, instead_of: str | None = None
+    ) -> RunRecord:
+        """Notes where the run's artifact is stored, in the record and at `runs:artifact:<run_id>:file_id`.
+
+        `epoch`: of the owner that says so, whose LEASE_LOST is raised when it is stale; None for a run that has ended.
+        `instead_of`: where it must be stored until now (left out: anywhere); CONFLICT is raised where somebody else has
+        moved it on meanwhile. Raises RUN_NOT_FOUND.
+        """
+        ...
+
+    def forget(self, run_id: str) -> bool:
+        """Removes a run that has ended, with its events and all that lists it; False when there is none. Raises CONFLICT for
+        a run that has not ended."""
+        ...
+
     def events_after(self, run_id: str, *, after: int, limit: int) -> tuple[StoredEvent, ...]:
         """Events of a run with seq > after, in order. An unknown run has none."""
         ...

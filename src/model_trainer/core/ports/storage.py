@@ -1,7 +1,8 @@
 """Bytes: the folders jobs write to, and the only door to corpora."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -25,10 +26,22 @@ class CorpusSource:
     names: tuple[str, ...]
     """Sorted, forward slashes."""
     num_bytes: int
+    is_near: bool = True
+    """Whether the files lie on this machine; only look_up() gives others, and those must not be opened."""
+    hold: object = field(default=None, compare=False, repr=False)
+    """What keeps a clean-up from removing them, for as long as this object is there."""
+
+
+FetchReport = Callable[[int, int], None]
+"""Told how many bytes have come, of how many (0: nobody knows); may raise to stop the fetch."""
+
+
+def nobody_listens(_done: int, _total: int) -> None:
+    """For those who do not follow a fetch."""
 
 
 class CorpusRoot(Protocol):
-    """The data root. Nothing outside it is ever opened."""
+    """The data root, and the files of the store by reference (`sha256:<file_id>.txt`). Nothing else is ever opened."""
 
     def locate(
         self,
@@ -36,12 +49,59 @@ class CorpusRoot(Protocol):
         *,
         suffixes: tuple[str, ...] = TEXT_SUFFIXES,
         pointer: str = "/corpus_path",
+        report: FetchReport = nobody_listens,
     ) -> CorpusSource:
-        """The files of a corpus with these suffixes, by names and sizes alone.
+        """The files of a corpus with these suffixes, by names and sizes alone; a file of the store is fetched first.
 
         Faults name the field at `pointer`. Raises DATA_NOT_FOUND, DATA_PATH_FORBIDDEN (outside the root, symlinks, devices), DATA_EMPTY,
-        DATA_FORMAT_UNSUPPORTED.
+        DATA_FORMAT_UNSUPPORTED; for a file of the store also CONFIG_INVALID (larger than the cache may become), ARTIFACT_CORRUPT,
+        DISK_FULL and STORE_UNAVAILABLE.
         """
+        ...
+
+    def look_up(
+        self,
+        corpus_path: str,
+        *,
+        suffixes: tuple[str, ...] = TEXT_SUFFIXES,
+        pointer: str = "/corpus_path",
+    ) -> CorpusSource:
+        """As locate(), for who must answer at once: a file of the store that would take long to fetch is left where it is,
+        and the source says so (`is_near`)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusCacheEntry:
+    """A file of the store that has been fetched, or is being fetched, for reading."""
+
+    file_id: str
+    path: Path
+    """Its folder."""
+    num_bytes: int
+    """What it takes, or will take when it is whole; nothing for one that shares its bytes with a store on the same disk."""
+    used_at: float
+    """Seconds since the epoch."""
+
+
+class CorpusCache(Protocol):
+    """Files of the store, fetched for reading: within bounds, and never away from under somebody who reads."""
+
+    def entries(self) -> tuple[CorpusCacheEntry, ...]:
+        """All of them, longest unused first."""
+        ...
+
+    def due(self, need_bytes: int = 0) -> tuple[CorpusCacheEntry, ...]:
+        """What must go, longest unused first, to stay within the bounds when `need_bytes` more come. Entries in use are
+        passed over."""
+        ...
+
+    def remove(self, entry: CorpusCacheEntry) -> bool:
+        """Removes an entry; False when it is in use, or has gone already."""
+        ...
+
+    def make_room(self, need_bytes: int) -> tuple[CorpusCacheEntry, ...]:
+        """Removes what is due, and tells what; raises DISK_FULL where that is not enough."""
         ...
 
 
@@ -65,11 +125,35 @@ class ArtifactTree(Protocol):
         ...
 
     def folder(self, kind: ArtifactKind, item_id: str) -> Path:
-        """The folder of an item; raises ARTIFACT_NOT_FOUND."""
+        """The folder of an item, brought back from the store where it has left this machine; raises ARTIFACT_NOT_FOUND, and
+        ARTIFACT_CORRUPT or STORE_UNAVAILABLE where that fails."""
+        ...
+
+    def use(
+        self, kind: ArtifactKind, item_id: str, *, report: FetchReport = nobody_listens
+    ) -> AbstractContextManager[Path]:
+        """The folder of an item; inside the with-block no clean-up removes it from this machine, also in other processes.
+
+        `report` is told while the folder is brought back from the store, and while another does that. Raises
+        ARTIFACT_NOT_FOUND, and what the store raises where the folder must be brought back from there.
+        """
         ...
 
     def exists(self, kind: ArtifactKind, item_id: str) -> bool:
-        """Whether the item has a folder."""
+        """Whether the item has a folder, here or in the store."""
+        ...
+
+    def here(self, kind: ArtifactKind, item_id: str) -> Path | None:
+        """The folder of an item when it lies on this machine. Nothing is brought back for the question, and it is no use."""
+        ...
+
+    def used_at(self, kind: ArtifactKind, item_id: str) -> float:
+        """When the folder was asked for last, or made; in seconds since 1970."""
+        ...
+
+    def remove(self, kind: ArtifactKind, item_id: str, *, if_still: Callable[[Path], bool]) -> bool:
+        """Takes the folder of an item off this machine, at once for all who look; False when it is not here, when somebody
+        uses it, or when `if_still`, asked while nobody can begin to, says no."""
         ...
 
     def file(self, kind: ArtifactKind, item_id: str, path: str) -> Path:
@@ -85,7 +169,12 @@ class ArtifactTree(Protocol):
         ...
 
     def write_pointer(self, pointer: RunPointer) -> None:
-        """Writes `<runs root>/<run_id>/manifest.json` atomically."""
+        """Writes `<runs root>/<run_id>/manifest.json` atomically. Where the artifact is stored stays known from the pointer
+        before when this one does not say."""
+        ...
+
+    def read_pointer(self, run_id: str) -> RunPointer | None:
+        """The pointer of a run; None when there is none that can be read."""
         ...
 
     def free_bytes(self) -> int:

@@ -22,6 +22,11 @@ class Tokenizer(Protocol):
         """The same for many texts, in parallel where the library can."""
         ...
 
+    def encode_with_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """The ids of encode(), and for each the characters of `text` it stands for: start, and end behind the last one. Tokens
+        that share a character, being some of its bytes each, have the same span."""
+        ...
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids`; special tokens become their text."""
         ...

@@ -11,12 +11,12 @@ from contextlib import closing
 from pathlib import Path
 
 from model_trainer.core.contracts.corpus import CorpusDigest, EncodingErrors, SplitName, SplitPlan
+from model_trainer.core.entry_hold import EntryHold
 from model_trainer.core.errors import AppError, ErrorCode, FieldFault
 from model_trainer.core.files import disk_errors
 from model_trainer.core.ports.storage import CorpusSource
 from model_trainer.core.ports.tokenizers import Tokenizer
 from model_trainer.engine.data.corpus import Passage, passages
-from model_trainer.engine.data.entry_hold import EntryHold
 from model_trainer.engine.data.splits import share_of
 from model_trainer.engine.data.token_cache import (
     SPLIT_NAMES,

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from model_trainer.core.contracts.base import Contract
-from model_trainer.engine.data.entry_hold import EntryHold
+from model_trainer.core.entry_hold import EntryHold
 
 TokenType = Literal["uint16", "uint32"]
 _DTYPES: dict[TokenType, torch.dtype] = {"uint16": torch.uint16, "uint32": torch.uint32}

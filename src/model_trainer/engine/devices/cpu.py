@@ -48,6 +48,9 @@ class CpuDevice:
     def synchronize(self) -> None:
         """Nothing is queued on a CPU."""
 
+    def release(self) -> None:
+        """The C library does so by itself."""
+
     def memory_bytes(self) -> int:
         """The process' resident set; 0 where Linux' file is missing."""
         if not self._statm.exists():

@@ -42,8 +42,7 @@ def failure_class_of_outcome(outcome: Outcome) -> FailureClass | None:
 
 def lease_lost(lease: Lease) -> AppError:
     """What a stale owner hears."""
-    message = "Another worker owns this run now, or it has ended. Nothing was written; stop working on it."
-    return AppError(ErrorCode.LEASE_LOST, message, facts={"run_id": lease.run_id, "epoch": lease.epoch})
+    return owner_is_stale(lease.run_id, epoch=lease.epoch)
 
 
 def store_lost(lease: Lease) -> AppError:
@@ -65,6 +64,38 @@ def run_not_found(run_id: str) -> AppError:
 def run_has_ended(status: str) -> AppError:
     """What anyone hears who wants to cancel a run that has ended otherwise."""
     return AppError(ErrorCode.CONFLICT, f"This run has {status} already, so it cannot be cancelled.")
+
+
+def run_goes_on(run_id: str) -> AppError:
+    """What anyone hears who wants to do with a run what only its end allows."""
+    message = f"Run {run_id} has not ended. Cancel it, or wait for its end."
+    return AppError(ErrorCode.CONFLICT, message)
+
+
+def artifact_has_moved(run_id: str) -> AppError:
+    """What anyone hears who moves a run's artifact on from where it is not any more."""
+    message = f"The artifact of run {run_id} has been stored anew by somebody else. Take over what they have, and try again."
+    return AppError(ErrorCode.CONFLICT, message)
+
+
+def owner_is_stale(run_id: str, *, epoch: int) -> AppError:
+    """What a stale owner hears."""
+    message = "Another worker owns this run now, or it has ended. Nothing was written; stop working on it."
+    return AppError(ErrorCode.LEASE_LOST, message, facts={"run_id": run_id, "epoch": epoch})
+
+
+def being_removed(thing: str) -> AppError:
+    """What a run hears that needs what is on its way out."""
+    kind, _, name = thing.partition(":")
+    message = f"The {kind} {name} is being removed. Name another one, or bring it back when it is gone."
+    return AppError(ErrorCode.CONFLICT, message)
+
+
+def removal_goes_on(thing: str) -> AppError:
+    """What a second one hears who wants to remove a thing."""
+    kind, _, name = thing.partition(":")
+    message = f"The {kind} {name} is being removed by somebody else already. Look again in a few minutes."
+    return AppError(ErrorCode.CONFLICT, message)
 
 
 def cannot_pause(record: RunRecord) -> AppError:

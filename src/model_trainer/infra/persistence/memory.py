@@ -25,7 +25,13 @@ from model_trainer.core.contracts.run import (
     Submission,
     Worker,
 )
-from model_trainer.infra.persistence.ends import cannot_pause, key_reused, run_not_found, store_lost
+from model_trainer.infra.persistence.ends import (
+    cannot_pause,
+    key_reused,
+    run_goes_on,
+    run_not_found,
+    store_lost,
+)
 from model_trainer.infra.persistence.memory_run import MemoryRun
 from model_trainer.infra.persistence.run_index import matches
 from model_trainer.infra.persistence.run_queue import order_for
@@ -235,6 +241,25 @@ class MemoryRunStore:
         """See RunStore."""
         with self._lock:
             self._unaccounted.discard(run_id)
+
+    def point_at_artifact(
+        self, run_id: str, *, file_id: str, epoch: int | None, instead_of: str | None = None
+    ) -> RunRecord:
+        """See RunStore."""
+        with self._change(run_id) as run:
+            run.point_at_artifact(file_id=file_id, epoch=epoch, instead_of=instead_of)
+            return run.record
+
+    def forget(self, run_id: str) -> bool:
+        """See RunStore."""
+        with self._lock:
+            if run_id not in self._runs:
+                return False
+            if not self._runs[run_id].record.status.is_terminal:
+                raise run_goes_on(run_id)
+            del self._runs[run_id]
+            self._unaccounted.discard(run_id)
+            return True
 
     def events_after(self, run_id: str, *, after: int, limit: int) -> tuple[StoredEvent, ...]:
         """See RunStore."""

@@ -24,10 +24,13 @@ from model_trainer.infra.persistence.ends import (
     RESUMED,
     RESUMED_BY_ITSELF,
     STARTED,
+    artifact_has_moved,
     cannot_resume,
     failure_class_of_outcome,
     lease_ms_left,
+    owner_is_stale,
     reason_of_outcome,
+    run_goes_on,
     run_has_ended,
     without_gaps,
 )
@@ -234,6 +237,17 @@ class MemoryRun:
         run.queue(RESUMED_BY_ITSELF)
         run.tell_queued()
         return True
+
+    def point_at_artifact(self, *, file_id: str, epoch: int | None, instead_of: str | None) -> None:
+        """As point_at_artifact.lua."""
+        run_id = self.record.run_id
+        if epoch is None and not self.record.status.is_terminal:
+            raise run_goes_on(run_id)
+        if epoch is not None and not (self.run.is_active and self.record.epoch == epoch):
+            raise owner_is_stale(run_id, epoch=epoch)
+        if instead_of is not None and self.record.artifact_file_id not in (instead_of, file_id):
+            raise artifact_has_moved(run_id)
+        self.run.set(artifact_file_id=file_id)
 
     def reap(self, *, lost_epoch: int | None) -> bool:
         """As reap.lua; whether there was something to do."""

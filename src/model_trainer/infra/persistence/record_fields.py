@@ -13,6 +13,7 @@ from model_trainer.infra.persistence.ends import NEW_MESSAGE, failure_class_of_o
 TEXT_FIELDS = (
     "run_id", "kind", "queue", "family", "user_id", "parent_run_id", "request_id",
     "status", "phase", "message", "reason", "failure_class", "owner", "host",
+    "artifact_file_id",
 )  # fmt: skip
 JSON_FIELDS = (
     "spec", "metadata", "problem", "epoch", "lease_until_ms", "attempt", "created_at_ms", "updated_at_ms",

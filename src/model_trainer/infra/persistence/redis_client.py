@@ -75,11 +75,12 @@ class Transaction:
 
 
 class Script:
-    """One Lua file of scripts/, with the words they share put before it."""
+    """One Lua file of scripts/, with the words that its like share put before it."""
 
-    def __init__(self, name: str) -> None:
-        prelude, body = SCRIPTS / "prelude.lua", SCRIPTS / f"{name}.lua"
-        self.text = prelude.read_text(encoding="utf-8") + body.read_text(encoding="utf-8")
+    def __init__(self, name: str, *, words: str | None = "prelude") -> None:
+        """`words`: another file of scripts/; None for a script that shares nothing."""
+        names = [name] if words is None else [words, name]
+        self.text = "".join((SCRIPTS / f"{each}.lua").read_text(encoding="utf-8") for each in names)
         self.digest = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -14,10 +14,13 @@ from model_trainer.infra.persistence.run_index import indexes_for, matches, reco
 
 log = get_logger(__name__)
 
-PAGE_OF_IDS = 100
+FEW_IDS = 50
+PAGE_OF_IDS = 500
+"""Looked up at once in further indexes: few at first, so that a page is not paid for ten times; more when few of them fit."""
 LEASES = "runs:leases"
 
 _owner_facts: TypeAdapter[list[str | None]] = TypeAdapter(list[str | None])
+_scores: TypeAdapter[list[float | None]] = TypeAdapter(list[float | None])
 
 
 class RunReader:
@@ -35,19 +38,25 @@ class RunReader:
 
     def list_runs(self, query: RunQuery) -> RunPage:
         """See RunStore."""
-        index = self._shortest(indexes_for(query))
+        index, *others = self._by_size(indexes_for(query))
         below = "+" if query.after is None else f"({query.after}"
         found: list[RunRecord] = []
+        at_once = FEW_IDS
         while len(found) <= query.limit:
+            missing = query.limit + 1 - len(found)
+            size = max(missing, at_once) if others else missing
+            at_once = min(2 * at_once, PAGE_OF_IDS)
             ids = strings.validate_python(
-                self._client.call("ZREVRANGEBYLEX", index, below, "-", "LIMIT", 0, PAGE_OF_IDS)
+                self._client.call("ZREVRANGEBYLEX", index, below, "-", "LIMIT", 0, size)
             )
             if not ids:
                 break
-            hashes = self._client.many([("HGETALL", record_key(run_id)) for run_id in ids])
-            records = _readable(zip(ids, hashes, strict=True))
+            fitting = self._in_all(others, ids)
+            read = fitting[:missing]
+            below = f"({ids[-1] if len(read) == len(fitting) else read[-1]}"
+            hashes = self._client.many([("HGETALL", record_key(run_id)) for run_id in read])
+            records = _readable(zip(read, hashes, strict=True))
             found += [record for record in records if matches(record, query)]
-            below = f"({ids[-1]}"
         return RunPage(records=tuple(found[: query.limit]), has_more=len(found) > query.limit)
 
     def status_counts(self) -> dict[tuple[str, str], int]:
@@ -79,12 +88,22 @@ class RunReader:
         flags = self._client.many([("EXISTS", f"runs:{run_id}:cancelled") for run_id in ids])
         return [run_id for run_id, flag in zip(ids, flags, strict=True) if flag == 1]
 
-    def _shortest(self, indexes: list[str]) -> str:
-        if len(indexes) == 1:
-            return indexes[0]
-        replies = self._client.many([("ZCARD", index) for index in indexes])
+    def _by_size(self, indexes: list[str]) -> list[str]:
+        """The shortest first: it is the one to walk along. The index of the kind holds all that the others hold."""
+        of_kind, *narrower = indexes
+        if len(narrower) < 2:
+            return narrower or [of_kind]
+        replies = self._client.many([("ZCARD", index) for index in narrower])
         sizes = [number.validate_python(reply) for reply in replies]
-        return min(zip(sizes, indexes, strict=True))[1]
+        return [index for _, index in sorted(zip(sizes, narrower, strict=True))]
+
+    def _in_all(self, indexes: list[str], ids: list[str]) -> list[str]:
+        """Those that every index lists: far cheaper than to read the records of those that it does not."""
+        replies = self._client.many([("ZMSCORE", index, *ids) for index in indexes])
+        listed = [_scores.validate_python(reply) for reply in replies]
+        return [
+            run_id for place, run_id in enumerate(ids) if all(scores[place] is not None for scores in listed)
+        ]
 
 
 def _readable(hashes: Iterable[tuple[str, object]]) -> Iterator[RunRecord]:

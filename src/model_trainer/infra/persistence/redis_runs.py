@@ -20,17 +20,21 @@ from model_trainer.core.contracts.run import (
     RunUpdate,
     Submission,
 )
+from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.failpoints import Failpoint, Reached, pass_by
 from model_trainer.core.logging import get_logger
 from model_trainer.infra.persistence.ends import (
     PAUSING,
     RESUMED,
     RESUMED_BY_ITSELF,
+    artifact_has_moved,
     cannot_pause,
     cannot_resume,
     key_reused,
     lease_lost,
     lease_ms_left,
+    owner_is_stale,
+    run_goes_on,
     run_has_ended,
     run_not_found,
     store_lost,
@@ -98,6 +102,8 @@ class RedisRunStore:
         self._resume = Script("resume")
         self._resume_when_due = Script("resume_when_due")
         self._restore = Script("restore")
+        self._point_at_artifact = Script("point_at_artifact")
+        self._forget = Script("forget")
 
     def submit(self, run: NewRun, *, idempotency: IdempotencyKey | None) -> Submission:
         """See RunStore."""
@@ -270,6 +276,35 @@ class RedisRunStore:
     def accounted(self, run_id: str) -> None:
         """See RunStore."""
         self._client.call("SREM", UNACCOUNTED, run_id)
+
+    def point_at_artifact(
+        self, run_id: str, *, file_id: str, epoch: int | None, instead_of: str | None = None
+    ) -> RunRecord:
+        """See RunStore."""
+        owner = "" if epoch is None else epoch
+        reply = self._run(self._point_at_artifact, run_id, owner, file_id, instead_of or "")
+        if reply[0] == "unknown":
+            raise run_not_found(run_id)
+        if reply[0] == "unfinished":
+            raise run_goes_on(run_id)
+        if reply[0] == "lost":
+            raise owner_is_stale(run_id, epoch=epoch or 0)
+        if reply[0] == "moved":
+            raise artifact_has_moved(run_id)
+        return record_of(pairs(reply[1:]))
+
+    def forget(self, run_id: str) -> bool:
+        """See RunStore."""
+        try:
+            indexes = indexes_of(self.get(run_id))  # of facts that never change
+        except AppError as error:
+            if error.code is not ErrorCode.RUN_NOT_FOUND:
+                raise
+            return False
+        reply = self._run(self._forget, run_id, *indexes)
+        if reply[0] == "unfinished":
+            raise run_goes_on(run_id)
+        return reply[0] == "forgotten"
 
     def events_after(self, run_id: str, *, after: int, limit: int) -> tuple[StoredEvent, ...]:
         """See RunStore."""

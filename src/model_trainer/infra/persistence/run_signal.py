@@ -14,6 +14,8 @@ from model_trainer.infra.persistence.redis_errors import REDIS_ERROR
 log = get_logger(__name__)
 
 CHANNEL = "trainer:events"
+INFERENCE_CHANNEL = "inference:events"
+"""Of requests to models: where their notes say run_id, a request's id stands."""
 HEALTH_CHECK_SECONDS = 15
 """A connection that fell silent is asked whether it still stands this often."""
 RECONNECT_SECONDS = 0.2
@@ -49,10 +51,11 @@ class Waiters:
 
 
 class RedisRunSignal:
-    """Listens on `trainer:events` from the first wait on, and again after each loss of the connection."""
+    """Listens on one channel from the first wait on, and again after each loss of the connection."""
 
-    def __init__(self, url: str, *, poll_seconds: float = 1.0) -> None:
+    def __init__(self, url: str, *, channel: str = CHANNEL, poll_seconds: float = 1.0) -> None:
         self._url = url
+        self._channel = channel
         self._poll_seconds = poll_seconds
         self._waiters = Waiters()
         self._task: asyncio.Task[None] | None = None
@@ -84,7 +87,7 @@ class RedisRunSignal:
             )
             subscription = client.pubsub()
             try:
-                await subscription.subscribe(CHANNEL)
+                await subscription.subscribe(self._channel)
                 while True:
                     self._tell(await subscription.get_message(timeout=self._poll_seconds))
             except (REDIS_ERROR, UnicodeDecodeError) as error:  # anybody may publish anything

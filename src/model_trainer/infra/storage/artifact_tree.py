@@ -3,19 +3,34 @@
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from model_trainer.core.contracts.ids import is_ulid
+from pydantic import ValidationError
+
+from model_trainer.core.contracts.ids import is_ulid, new_ulid
 from model_trainer.core.contracts.manifest import ArtifactKind, RunPointer
 from model_trainer.core.contracts.run import RunRecord
 from model_trainer.core.errors import AppError, ErrorCode
-from model_trainer.core.files import TEMPORARY_PREFIX, disk_errors, write_atomically
-from model_trainer.core.ports.storage import KeptRecord
+from model_trainer.core.files import (
+    TEMPORARY_PREFIX,
+    disk_errors,
+    fsync_folder,
+    is_plain_name,
+    write_atomically,
+)
+from model_trainer.core.ports.storage import FetchReport, KeptRecord, nobody_listens
+from model_trainer.infra.storage.file_lock import locked
 from model_trainer.infra.storage.installation import installation_id_of
 from model_trainer.infra.storage.kept_records import keep_record, read_records
 
 CACHE_FOLDER = "cache"
+POINTER = "manifest.json"
+IN_USE = "in_use"
+"""Locked by those who use an artifact, and by whoever removes its folder; its time of last change is that of the last use."""
+FETCHING = "fetching"
+"""Locked by whoever brings an artifact back."""
 
 
 class LocalArtifactTree:
@@ -39,14 +54,93 @@ class LocalArtifactTree:
     def folder(self, kind: ArtifactKind, item_id: str) -> Path:
         """The folder of an item; raises ARTIFACT_NOT_FOUND, also for an id of another shape and for a link."""
         self._require_id(item_id)
-        folder = self._artifacts_root / kind / item_id
-        if not stat.S_ISDIR(_mode(folder)):
+        folder = self.here(kind, item_id)
+        if folder is None:
             raise _not_found(f"There is no {item_id} among the {kind}.")
+        self._note_use(item_id)
         return folder
+
+    def here(self, kind: ArtifactKind, item_id: str) -> Path | None:
+        """The folder of an item; None when it has none, also for an id of another shape and for a link."""
+        folder = self._artifacts_root / kind / item_id
+        return folder if is_ulid(item_id) and stat.S_ISDIR(_mode(folder)) else None
+
+    @contextmanager
+    def use(
+        self, kind: ArtifactKind, item_id: str, *, report: FetchReport = nobody_listens
+    ) -> Iterator[Path]:
+        """The folder of an item; inside the with-block remove() finds it in use, in all processes of this machine. Raises
+        ARTIFACT_NOT_FOUND. It is here or nowhere: nothing is fetched, and `report` has nothing to be told."""
+        self.folder(kind, item_id)  # first: for what does not exist nothing is made
+        with self.held(item_id):
+            yield self.folder(kind, item_id)
+
+    @contextmanager
+    def held(self, item_id: str) -> Iterator[None]:
+        """Inside, remove() finds the item in use, whether it has a folder or not; raises ARTIFACT_NOT_FOUND for an id of
+        another shape."""
+        place = self._run_folder(item_id) / IN_USE
+        with locked(place, "shared"):
+            place.touch()
+            try:
+                yield
+            finally:
+                self._note_use(item_id)
+
+    def used_at(self, kind: ArtifactKind, item_id: str) -> float:
+        """When folder() or use() was asked for the item last, or its folder made; in seconds since 1970."""
+        places = (self._runs_root / item_id / IN_USE, self._artifacts_root / kind / item_id)
+        return max((place.stat().st_mtime for place in places if place.exists()), default=0.0)
+
+    def remove(self, kind: ArtifactKind, item_id: str, *, if_still: Callable[[Path], bool]) -> bool:
+        """Takes the folder of an item away; False when it is not here or in use, or when `if_still` says no.
+
+        It loses its name first: a crash leaves a temporary folder that the clean-up removes, never half an artifact.
+        """
+        return self._take_away(kind, item_id, if_still=if_still, successor=None)
+
+    def replace(
+        self, kind: ArtifactKind, item_id: str, successor: Path, *, if_still: Callable[[Path], bool]
+    ) -> bool:
+        """As remove(), and `successor`, a folder of new_place(), has the name at once."""
+        return self._take_away(kind, item_id, if_still=if_still, successor=successor)
+
+    def _take_away(
+        self, kind: ArtifactKind, item_id: str, *, if_still: Callable[[Path], bool], successor: Path | None
+    ) -> bool:
+        if self.here(kind, item_id) is None:
+            return False
+        try:
+            with locked(self._run_folder(item_id) / IN_USE, "alone_at_once"):
+                folder = self.here(kind, item_id)
+                if folder is None or not if_still(folder):
+                    return False
+                going = folder.rename(folder.with_name(f"{TEMPORARY_PREFIX}{new_ulid()}"))
+                if successor is not None:
+                    successor.rename(folder)
+                fsync_folder(folder.parent)
+        except BlockingIOError:
+            return False
+        shutil.rmtree(going)
+        return True
+
+    def new_place(self, kind: ArtifactKind, item_id: str) -> tuple[Path, Path]:
+        """Where the folder of an item that is not here belongs, and a new temporary folder beside it."""
+        self._require_id(item_id)
+        making = self._artifacts_root / kind / f"{TEMPORARY_PREFIX}{new_ulid()}"
+        with disk_errors(making):
+            making.mkdir(parents=True)
+        return self._artifacts_root / kind / item_id, making
+
+    @contextmanager
+    def fetching(self, item_id: str, *, waiting: Callable[[], None]) -> Iterator[None]:
+        """Inside, nobody else on this machine brings the item back; who waits for that has `waiting` called meanwhile."""
+        with locked(self._run_folder(item_id) / FETCHING, "alone", waiting=waiting):
+            yield
 
     def exists(self, kind: ArtifactKind, item_id: str) -> bool:
         """Whether the item has a folder."""
-        return is_ulid(item_id) and stat.S_ISDIR(_mode(self._artifacts_root / kind / item_id))
+        return self.here(kind, item_id) is not None
 
     def file(self, kind: ArtifactKind, item_id: str, path: str) -> Path:
         """A regular file inside an item's folder; raises ARTIFACT_NOT_FOUND for anything else.
@@ -57,10 +151,10 @@ class LocalArtifactTree:
         *folders, name = path.split("/")
         for part in folders:
             found /= part
-            if not _is_plain(part) or not stat.S_ISDIR(_mode(found)):
+            if not is_plain_name(part) or not stat.S_ISDIR(_mode(found)):
                 raise _no_file(path)
         found /= name
-        if not _is_plain(name) or not stat.S_ISREG(_mode(found)):
+        if not is_plain_name(name) or not stat.S_ISREG(_mode(found)):
             raise _no_file(path)
         return found
 
@@ -77,9 +171,26 @@ class LocalArtifactTree:
         return folder
 
     def write_pointer(self, pointer: RunPointer) -> None:
-        """Writes `<runs root>/<run_id>/manifest.json` atomically."""
+        """Writes `<runs root>/<run_id>/manifest.json` atomically. Where the artifact is stored stays known from the pointer
+        before when this one does not say."""
         folder = self._run_folder(pointer.run_id)
-        write_atomically(folder / "manifest.json", pointer.model_dump_json(indent=2).encode() + b"\n")
+        with locked(folder, "alone"):
+            before = self.read_pointer(pointer.run_id)
+            if pointer.artifact_file_id is None and before is not None:
+                stored: dict[str, object] = {
+                    "artifact_file_id": before.artifact_file_id,
+                    "stored_manifest_sha256": before.stored_manifest_sha256,
+                }
+                pointer = pointer.model_copy(update=stored)
+            write_atomically(folder / POINTER, pointer.model_dump_json(indent=2).encode() + b"\n")
+
+    def read_pointer(self, run_id: str) -> RunPointer | None:
+        """The pointer of a run; None when there is none that can be read."""
+        self._require_id(run_id)
+        try:
+            return RunPointer.model_validate_json((self._runs_root / run_id / POINTER).read_bytes())
+        except (OSError, ValidationError):
+            return None
 
     def installation_id(self) -> str:
         """Whose artifacts these are: a ULID, made and kept on disk at the first call of any process."""
@@ -107,6 +218,12 @@ class LocalArtifactTree:
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def _note_use(self, item_id: str) -> None:
+        with suppress(
+            OSError
+        ):  # no folder of such a run, a disk that may only be read: nothing will be removed there
+            (self._runs_root / item_id / IN_USE).touch()
+
     def _require_id(self, item_id: str) -> None:
         if not is_ulid(item_id):
             raise _not_found("An artifact's id is a 26-character ULID, as returned when it was made.")
@@ -121,12 +238,6 @@ def _regular_files(folder: Path) -> Iterator[Path]:
                 yield from _regular_files(folder / entry.name)
             elif entry.is_file(follow_symlinks=False):
                 yield folder / entry.name
-
-
-def _is_plain(name: str) -> bool:
-    return (
-        name not in ("", ".", "..") and not name.startswith(TEMPORARY_PREFIX) and not set(name) & set("\\\0:")
-    )
 
 
 def _mode(path: Path) -> int:

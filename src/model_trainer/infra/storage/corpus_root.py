@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from model_trainer.core.errors import AppError, ErrorCode, FieldFault
-from model_trainer.core.ports.storage import TEXT_SUFFIXES, CorpusSource
+from model_trainer.core.ports.storage import TEXT_SUFFIXES, CorpusSource, FetchReport, nobody_listens
 
+CACHE_FOLDER = "corpus_cache"
+"""At the top of the data root: what was fetched from the store. It is reached by references, never by paths."""
 _FIELD = "corpus_path"
 _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|file:|[A-Za-z]:|//", re.IGNORECASE)
 """How a URL, a Windows drive and a network share begin."""
@@ -36,6 +38,7 @@ class LocalCorpusRoot:
         *,
         suffixes: tuple[str, ...] = TEXT_SUFFIXES,
         pointer: str = f"/{_FIELD}",
+        report: FetchReport = nobody_listens,  # nothing is fetched from a disk of this machine
     ) -> CorpusSource:
         """The files of a corpus: `corpus_path` is relative to the data root, or absolute and inside it.
 
@@ -49,14 +52,30 @@ class LocalCorpusRoot:
             fault = FieldFault(pointer=pointer, message=why)
             raise AppError(error.code, f"{pointer.split('/')[1]} {why}.", faults=[fault]) from error
 
+    def look_up(
+        self,
+        corpus_path: str,
+        *,
+        suffixes: tuple[str, ...] = TEXT_SUFFIXES,
+        pointer: str = f"/{_FIELD}",
+    ) -> CorpusSource:
+        """The same as locate(): all files are near."""
+        return self.locate(corpus_path, suffixes=suffixes, pointer=pointer)
+
     def _located(self, corpus_path: str, suffixes: tuple[str, ...]) -> CorpusSource:
         # Both spellings of the root count for absolute paths: as configured, and with its own links resolved.
         root = Path(os.path.realpath(self._data_root))
         _require_plain(corpus_path)
-        path = _walk_down(root, _names_below(corpus_path, (root, self._data_root.absolute())))
+        names = _names_below(corpus_path, (root, self._data_root.absolute()))
+        if names[:1] == [CACHE_FOLDER]:
+            raise _refusal(
+                ErrorCode.DATA_PATH_FORBIDDEN,
+                "lies in the cache of stored files; name a file of the store as sha256:<file_id>.<suffix>",
+            )
+        path = _walk_down(root, names)
         mode = path.lstat().st_mode
         if stat.S_ISDIR(mode):
-            base, sizes = path, self._sizes_below(path)
+            base, sizes = path, self._sizes_below(path, hidden=root / CACHE_FOLDER)
         elif stat.S_ISREG(mode):
             base, sizes = path.parent, {path.name: path.lstat().st_size}
         else:
@@ -74,14 +93,16 @@ class LocalCorpusRoot:
             corpus_path=corpus_path, base=base, names=tuple(sorted(supported)), num_bytes=num_bytes
         )
 
-    def _sizes_below(self, folder: Path) -> dict[str, int]:
-        """The size of every regular file below a folder, by its name relative to the folder."""
+    def _sizes_below(self, folder: Path, *, hidden: Path) -> dict[str, int]:
+        """The size of every regular file below a folder, by its name relative to the folder; `hidden` is passed over."""
         sizes: dict[str, int] = {}
         pending = [folder]
         while pending:
             inner = pending.pop()
             for name, status in _entries(inner):
                 path = inner / name
+                if path == hidden:
+                    continue
                 if stat.S_ISDIR(status.st_mode):
                     pending.append(path)
                 elif stat.S_ISREG(status.st_mode):

@@ -1,8 +1,6 @@
 """Run records on disk: what Redis is rebuilt from when it has lost everything. Knows no store."""
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +12,7 @@ from model_trainer.core.contracts.run import RunRecord
 from model_trainer.core.errors import faults_of
 from model_trainer.core.files import write_atomically
 from model_trainer.core.ports.storage import KeptRecord
+from model_trainer.infra.storage.file_lock import locked
 
 RECORD_FILE = "record.json"
 
@@ -28,7 +27,7 @@ class RecordFile(Contract):
 
 def keep_record(folder: Path, record: RunRecord, *, installation_id: str) -> None:
     """Writes record.json into the folder of the run, unless a newer one lies there; raises DISK_FULL."""
-    with _locked(folder):
+    with locked(folder, "alone"):  # the API and a worker may both have news of a run
         known = read_record(folder).record
         if known is not None and _age(known) > _age(record):
             return
@@ -66,16 +65,3 @@ def _age(record: RunRecord) -> tuple[int, int, int]:
 
 def _unreadable(folder: Path, why: str) -> KeptRecord:
     return KeptRecord(run_id=folder.name, record=None, installation_id=None, problem=why)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One writer at a time: the API and a worker may both have news of a run. The lock leaves no file behind."""
-    import fcntl  # here: Windows has none, and imports this file though it runs no services
-
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

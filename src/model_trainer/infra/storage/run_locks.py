@@ -1,6 +1,5 @@
 """One trainer of a run at a time on this machine: flock on a file per run, which the kernel frees with its process."""
 
-import errno
 import importlib.util
 import os
 import time
@@ -13,6 +12,7 @@ from model_trainer.core.contracts.ids import is_ulid
 from model_trainer.core.files import disk_errors
 from model_trainer.core.logging import get_logger
 from model_trainer.core.ports.storage import HeldLock, LockHolder, RunLocks
+from model_trainer.infra.storage.file_lock import NOT_SUPPORTED
 from model_trainer.infra.storage.processes import Processes
 
 log = get_logger(__name__)
@@ -22,9 +22,6 @@ GLANCE_SECONDS = 0.01
 BRIEF_SECONDS = 0.05
 """Who only looks whether a lock is free has it for less than that."""
 MOST_HOLDER_BYTES = 4096
-
-NOT_SUPPORTED = frozenset({errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL})
-"""What file systems without flock answer."""
 
 Flock = Callable[[int, bool], None]
 """Locks an open file, shared or alone; raises BlockingIOError when others have locked it."""

@@ -11,9 +11,10 @@ from model_trainer.core.contracts.base import JsonObject, dump_json
 from model_trainer.core.contracts.training import Recipe
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.files import write_atomically
-from model_trainer.engine.protocols import LanguageModel
+from model_trainer.engine.protocols import Decoder, Device, LanguageModel
 from model_trainer.engine.tensor_files import write_tensors
 from model_trainer.models.char_lstm.config import CharLstmShape
+from model_trainer.models.char_lstm.decoder import CharLstmDecoder
 from model_trainer.models.char_lstm.network import CharLstm
 
 _CONFIG = "config.json"
@@ -57,6 +58,10 @@ class CharLstmBackend:
             for name, parameter in parameters.items():
                 parameter.copy_(saved[name])
         return model
+
+    def decoder(self, recipe: Recipe, folder: Path, device: Device) -> Decoder:
+        """The network saved in `folder`, carrying its state; raises as load()."""
+        return CharLstmDecoder(self.load(recipe, folder), device=device)
 
 
 def _corrupt(why: str) -> AppError:

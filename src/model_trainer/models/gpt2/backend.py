@@ -13,9 +13,10 @@ from model_trainer.core.contracts.base import JsonObject, dump_json
 from model_trainer.core.contracts.training import Recipe
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.files import write_atomically
-from model_trainer.engine.protocols import LanguageModel
+from model_trainer.engine.protocols import Decoder, Device, LanguageModel
 from model_trainer.engine.tensor_files import write_tensors
 from model_trainer.models.gpt2.config import Gpt2Shape
+from model_trainer.models.gpt2.decoder import load_decoder
 from model_trainer.models.gpt2.network import Gpt2
 
 _CONFIG = "config.json"
@@ -67,6 +68,11 @@ class Gpt2Backend:
             for name, tensor in from_transformers(saved, list(parameters)).items():
                 parameters[name].copy_(tensor)
         return model
+
+    def decoder(self, recipe: Recipe, folder: Path, device: Device) -> Decoder:
+        """transformers' own network with the weights saved in `folder`; raises as load()."""
+        config = _config(recipe, end_of_text_id=None)  # when a text ends is for who asks to say
+        return load_decoder(config, folder / _WEIGHTS, context=recipe.max_seq_len, device=device)
 
 
 def to_transformers(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -56,7 +56,10 @@ class BpeBackend:
         if possible < spec.vocab_size:
             raise vocabulary_too_large(spec.vocab_size, possible)
         write_folder(
-            folder, document=fast.to_str(), facts=TokenizerFacts.of(spec, unknown_token=None, lossless=True)
+            folder,
+            document=fast.to_str(),
+            facts=TokenizerFacts.of(spec, unknown_token=None, lossless=True),
+            chat_template=spec.chat_template,
         )
         report(1.0, "tokenizer written")
         return {"vocab_size": possible}

@@ -65,6 +65,7 @@ class SentencePieceBackend:
             folder,
             document=convert(pieces, spec, model_type=spec.model_type),
             facts=TokenizerFacts.of(spec, unknown_token=UNKNOWN, lossless=True),
+            chat_template=spec.chat_template,
         )
         report(1.0, "tokenizer written")
         return {

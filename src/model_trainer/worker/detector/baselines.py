@@ -1,6 +1,9 @@
 """Which earlier detector one is compared with: by its logits of the same texts, which pair text by text."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from model_trainer.core import artifact_files as files
@@ -19,26 +22,35 @@ EVALUATION_LOGITS = "logits.npz"
 
 @dataclass(frozen=True, slots=True)
 class DetectorBaseline:
-    """A completed training and where its logits lie; they are read when they are needed."""
+    """A completed training and its folder with the logits in it; it is asked for when they are needed, hours later."""
 
     run_id: str
-    folder: Path
+    folder: Callable[[], AbstractContextManager[Path]]
 
     def on_text(self, text_sha256: str) -> Logits | None:
         """Its logits of these very texts; where there are none, those it was evaluated with at its end: the figures
-        still stand side by side. None when nothing is left of them."""
-        final: Logits | None = None
-        later = sorted((self.folder / files.EVALUATIONS).glob(f"*/{EVALUATION_LOGITS}"), reverse=True)
-        for path in (*_of_training(self.folder), *later):
-            try:
-                found = read_logits(path)
-            except AppError as error:
-                log.warning("logits_passed_over", path=path.name, error_code=error.code.value)
-                continue
-            if found.text_sha256 == text_sha256:
-                return found
-            final = final or found
-        return final
+        still stand side by side. None when nothing is left of them, or they cannot be had: for that no training is lost."""
+        try:
+            with self.folder() as folder:
+                return _of_texts(folder, text_sha256)
+        except AppError as error:
+            log.warning("logits_passed_over", path=self.run_id, error_code=error.code.value)
+            return None
+
+
+def _of_texts(folder: Path, text_sha256: str) -> Logits | None:
+    final: Logits | None = None
+    later = sorted((folder / files.EVALUATIONS).glob(f"*/{EVALUATION_LOGITS}"), reverse=True)
+    for path in (*_of_training(folder), *later):
+        try:
+            found = read_logits(path)
+        except AppError as error:
+            log.warning("logits_passed_over", path=path.name, error_code=error.code.value)
+            continue
+        if found.text_sha256 == text_sha256:
+            return found
+        final = final or found
+    return final
 
 
 def find_detector_baseline(
@@ -56,12 +68,14 @@ def former_baseline(parts: WorkerParts, record: RunRecord, *, asked: str | None)
 
 
 def _baseline_of(parts: WorkerParts, record: RunRecord) -> DetectorBaseline:
-    folder = completed_folder(parts, record)
-    paths = _of_training(folder)
-    if not paths:
-        raise nothing_to_compare(record.run_id)
-    read_logits(paths[0])
-    return DetectorBaseline(run_id=record.run_id, folder=folder)
+    with completed_folder(parts, record) as folder:
+        paths = _of_training(folder)
+        if not paths:
+            raise nothing_to_compare(record.run_id)
+        read_logits(paths[0])
+    return DetectorBaseline(
+        run_id=record.run_id, folder=partial(parts.artifacts.use, "models", record.run_id)
+    )
 
 
 def _of_training(folder: Path) -> list[Path]:

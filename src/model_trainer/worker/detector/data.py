@@ -11,9 +11,9 @@ from model_trainer.core.contracts.corpus import SplitName
 from model_trainer.core.contracts.data_report import DataReport
 from model_trainer.core.contracts.detector import Label, Reading, WindowPlan
 from model_trainer.core.contracts.ids import new_ulid
+from model_trainer.core.entry_hold import EntryHold
 from model_trainer.core.files import TEMPORARY_PREFIX, write_atomically
 from model_trainer.core.ports.storage import LABELLED_SUFFIXES, CorpusRoot, CorpusSource
-from model_trainer.engine.data.entry_hold import EntryHold
 from model_trainer.engine.data.labelled.prepare import LabelledRows
 from model_trainer.engine.data.labelled_windows import LabelledText, LabelledWindows, write_windows
 from model_trainer.serving.tokens import TokenizerFile
@@ -36,10 +36,14 @@ class _Text:
     num_words: int
 
 
-def locate(corpora: CorpusRoot, data_paths: Iterable[str]) -> list[CorpusSource]:
-    """The files of each path; faults name the path by its place in the request."""
+def locate(corpora: CorpusRoot, data_paths: Iterable[str], *, report: Report) -> list[CorpusSource]:
+    """The files of each path, fetched where they are not here; faults name the path by its place in the request."""
+
+    def fetched(done: int, total: int) -> None:
+        report(done / max(1, total), f"Fetched {done:,} of {total:,} bytes")
+
     return [
-        corpora.locate(path, suffixes=LABELLED_SUFFIXES, pointer=f"{DATA_FIELD}/{place}")
+        corpora.locate(path, suffixes=LABELLED_SUFFIXES, pointer=f"{DATA_FIELD}/{place}", report=fetched)
         for place, path in enumerate(data_paths)
     ]
 

@@ -113,7 +113,7 @@ def _rows(
     parts: WorkerParts, held: HeldRun, spec: EvaluateDetectorSpec, trained: TrainedDetector
 ) -> LabelledRows:
     if spec.split is None:
-        sources = locate(parts.corpora, spec.data_paths)
+        sources = locate(parts.corpora, spec.data_paths, report=held.report)
         with faults_at(DATA_FIELD):
             return prepare_whole(
                 sources, spec.columns, cache=parts.artifacts.cache_folder(), report=counted(held.report)

@@ -75,7 +75,7 @@ def prepared_rows(parts: WorkerParts, spec: DetectorSpec, *, report: Report) -> 
         test_fraction=spec.test_fraction,
         audit="off" if spec.audit == "off" else "warn",
     )
-    sources = locate(parts.corpora, spec.data_paths)
+    sources = locate(parts.corpora, spec.data_paths, report=report)
     with faults_at(DATA_FIELD):
         return prepare(
             sources, spec.columns, plan=plan, cache=parts.artifacts.cache_folder(), report=counted(report)

@@ -85,17 +85,16 @@ def write_tokenizer(
     if spec.tokenizer_id is not None:
         kind, tokenizer = load_tokenizer(parts, spec.tokenizer_id)
         check_fits(family, kind)
-        _copy(parts.artifacts.folder("tokenizers", spec.tokenizer_id), folder)
+        with parts.artifacts.use("tokenizers", spec.tokenizer_id) as origin:
+            _copy(origin, folder)
         return _ours(folder, tokenizer.inspect())
     if spec.brings_tokenizer:
         plan = family.classifier().write_tokenizer(spec, folder)
         return _in(folder, prefix=plan.prefix, suffix=plan.suffix, pad_id=plan.pad_id)
     backend = parts.registry.tokenizer("bpe").backend()
     if spec.init_from is not None:
-        with faults_at(PARENT_FIELD):
-            return _of_parent(
-                parts.artifacts.folder("models", spec.init_from.run_id), folder, backend=backend
-            )
+        with faults_at(PARENT_FIELD), parts.artifacts.use("models", spec.init_from.run_id) as parent:
+            return _of_parent(parent, folder, backend=backend)
     if not all((folder / name).exists() for name in _FILES):
         _train(backend, spec, texts=texts(), folder=folder, report=report)
     return _ours(folder, backend.load(folder).inspect())

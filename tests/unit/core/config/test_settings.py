@@ -112,6 +112,9 @@ def test_an_empty_value_means_the_default(tmp_path: Path, monkeypatch: pytest.Mo
         "RQ__QUEUE",
         "SECURITY__APIKEY",
         "LOGGING__LEVELS",
+        "STORE__BUCKET",
+        "STORE__S3__BUCKETS",
+        "INFERENCE__BATCH",
         "app__x",
     ],
 )
@@ -135,7 +138,17 @@ def test_every_wrong_variable_is_named_at_once(monkeypatch: pytest.MonkeyPatch) 
 def test_other_peoples_variables_are_none_of_our_business(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("APP", "RQ", "SECURITY", "LOGGING", "APPLE__PIE", "DATABASE__URL", "PATHS"):
+    for name in (
+        "APP",
+        "RQ",
+        "STORE",
+        "INFERENCE",
+        "SECURITY",
+        "LOGGING",
+        "APPLE__PIE",
+        "DATABASE__URL",
+        "PATHS",
+    ):
         monkeypatch.setenv(name, "not for us")
 
     settings = with_env_file(tmp_path, "APP=not for us\nOTHER__GROUP=1\nAPI_PORT=8000\n")
@@ -200,6 +213,17 @@ def test_settings_are_frozen() -> None:
         ("APP__MAX_BODY_BYTES", "10"),
         ("APP__CLEANUP__GRACE_PERIOD_SECONDS", "-1"),
         ("APP__CLEANUP__ENABLED", "perhaps"),
+        ("APP__MAX_FILE_BYTES", "0"),
+        ("APP__CORPUS_CACHE__MAX_BYTES", "-1"),
+        ("APP__CORPUS_CACHE__MIN_FREE_BYTES", "-1"),
+        ("APP__TOKENIZER_CLEANUP__MIN_UNUSED_DAYS", "inf"),
+        ("APP__TOKENIZER_CLEANUP__MIN_UNUSED_DAYS", "-1"),
+        ("STORE__KIND", "tape"),
+        ("STORE__LAYOUT", "zip"),
+        ("STORE__TIMEOUT_SECONDS", "0"),
+        ("INFERENCE__MAX_BATCH", "257"),
+        ("INFERENCE__MAX_WAITING", "0"),
+        ("INFERENCE__LEASE_SECONDS", "nan"),
         ("RQ__QUEUE_NAME", "two words"),
         ("RQ__JOB_TIMEOUT_SECONDS", "-2"),
         ("RQ__RETRY_BACKOFF_SECONDS", "inf"),
@@ -220,6 +244,37 @@ def test_a_lease_that_one_missed_heartbeat_ends_is_refused(monkeypatch: pytest.M
     monkeypatch.setenv("APP__LEASE_SECONDS", "1.9")
 
     assert "APP__LEASE_SECONDS must be at least twice APP__HEARTBEAT_SECONDS" in refused().message
+
+
+@pytest.mark.parametrize(
+    ("kind", "needed", "value"),
+    [("s3", "STORE__S3__BUCKET", "models"), ("databank", "STORE__DATABANK__URL", "https://bank.example")],
+)
+def test_a_remote_store_says_where_it_is(
+    monkeypatch: pytest.MonkeyPatch, kind: str, needed: str, value: str
+) -> None:
+    monkeypatch.setenv("STORE__KIND", kind)
+    assert f"STORE__KIND={kind} needs {needed}" in refused().message
+
+    monkeypatch.setenv(needed, value)
+    assert load_settings(env_file=None).store.kind == kind
+
+
+def test_a_clean_up_nobody_decided_on_is_neither_on_nor_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings(env_file=None).app.cleanup.enabled is None
+
+    monkeypatch.setenv("APP__CLEANUP__ENABLED", "false")
+    assert load_settings(env_file=None).app.cleanup.enabled is False
+
+
+def test_the_stores_secrets_show_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORE__S3__SECRET_ACCESS_KEY", "hunter2")
+    monkeypatch.setenv("STORE__DATABANK__API_KEY", "hunter2")
+    store = load_settings(env_file=None).store
+
+    assert "hunter2" not in f"{store!r} {store.model_dump()} {store.model_dump_json()}"
+    assert store.s3.secret_access_key is not None
+    assert store.s3.secret_access_key.get_secret_value() == "hunter2"
 
 
 def test_one_queue_for_long_and_short_jobs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,8 +307,10 @@ def test_the_defaults_file_holds_settings_and_no_secret() -> None:
         names = set(leaves(tomllib.load(file)))
 
     optional = {
+        "APP__CLEANUP__ENABLED",
         "APP__FAILPOINT",
         "APP__HOST_ID",
+        "INFERENCE__MEMORY_BYTES",
         "LOG_LEVEL",
         "SECURITY__API_KEY",
         "HF_HOME",
@@ -261,7 +318,8 @@ def test_the_defaults_file_holds_settings_and_no_secret() -> None:
         "MKL_NUM_THREADS",
         "TOKENIZERS_PARALLELISM",
     }
-    assert names == set(ALL) - optional
+    of_other_stores = {name for name in ALL if name.startswith(("STORE__S3__", "STORE__DATABANK__"))}
+    assert names == set(ALL) - optional - of_other_stores
 
 
 def test_the_example_file_names_every_setting_once_and_says_what_each_is() -> None:
@@ -285,6 +343,8 @@ def test_the_example_files_values_are_the_defaults(tmp_path: Path) -> None:
     defaults = load_settings(env_file=None)
     assert settings.app == defaults.app
     assert settings.rq == defaults.rq
+    assert settings.store == defaults.store
+    assert settings.inference == defaults.inference
     assert settings.security == defaults.security
     assert settings.logging == defaults.logging
     assert (settings.app_env, settings.redis_url) == (defaults.app_env, defaults.redis_url)

@@ -313,8 +313,8 @@ def _clean(cache: Path) -> int:
     """The clean-up, two days from now."""
     cleaner = LeftoverCleaner(
         roots=(),
-        cache_folder=cache,
-        policy=CleanupSettings(enabled=True, dry_run=False, grace_period_seconds=86_400),
+        passing=(cache,),
+        policy=CleanupSettings(enabled=True, verify_upload=True, dry_run=False, grace_period_seconds=86_400),
         now=lambda: time.time() + 2 * 86_400,
     )
     return cleaner.clean()

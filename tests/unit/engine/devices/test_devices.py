@@ -24,6 +24,7 @@ def test_the_cpu_is_always_there_and_keeps_what_it_is_given() -> None:
     module = nn.Linear(2, 2)
     device.move_module(module)
     device.synchronize()
+    device.release()
     assert device.name == "cpu"
     assert device.move(tensor) is tensor
     assert module.weight.device.type == "cpu"

@@ -36,6 +36,9 @@ class ToyDevice:
     def synchronize(self) -> None:
         return None
 
+    def release(self) -> None:
+        return None
+
     def memory_bytes(self) -> int:
         return 0
 
@@ -72,6 +75,10 @@ class ByteTokenizer:
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         self.num_batches += 1
         return [self.encode(text) for text in texts]
+
+    def encode_with_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        owners = [at for at, character in enumerate(text) for _ in character.encode()]
+        return self.encode(text), [(at, at + 1) for at in owners]
 
     def decode(self, ids: Sequence[int]) -> str:
         return bytes(each for each in ids if each < 256).decode(errors="replace")

@@ -2,6 +2,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import redis
@@ -26,7 +27,9 @@ from model_trainer.core.contracts.run import (
 from model_trainer.core.errors import AppError, ErrorCode, Reason
 from model_trainer.core.failpoints import Failpoint, OneFailpoint
 from model_trainer.infra.persistence.redis_client import RedisClient, Transaction
+from model_trainer.infra.persistence.redis_reader import PAGE_OF_IDS
 from model_trainer.infra.persistence.redis_runs import IDEMPOTENCY_SECONDS, RedisRunStore
+from model_trainer.infra.persistence.run_index import index_key
 from model_trainer.infra.queue.rq_queue import RqJobQueue
 from tests.contract.run_stores import QUEUE, RQ_SETTINGS, StoreUnderTest, new_run, redis_store
 
@@ -748,6 +751,49 @@ def test_a_list_reads_the_shortest_index_and_on_until_it_is_full(
     assert ([record.run_id for record in page.records], page.has_more) == (wanted[:30], True)
     page = store.runs.list_runs(query.model_copy(update={"after": wanted[29]}))
     assert ([record.run_id for record in page.records], page.has_more) == (wanted[30:], False)
+
+
+def records_read(client: RedisClient, read: Callable[[], object]) -> int:
+    """How many records a call has Redis read."""
+    client.call("CONFIG", "RESETSTAT")
+    read()
+    facts = client.call("INFO", "commandstats")
+    assert isinstance(facts, dict)
+    return int(facts.get("cmdstat_hgetall", {"calls": 0})["calls"])
+
+
+def test_a_page_reads_no_more_records_than_it_shows_and_one(
+    store: StoreUnderTest, client: RedisClient
+) -> None:
+    for number in range(20):
+        store.runs.submit(new_run(metadata={"parity": str(number % 2)}), idempotency=None)
+    one_index = RunQuery(kind=RunKind.TRAIN, limit=3)
+    two_indexes = RunQuery(kind=RunKind.TRAIN, limit=3, family="gpt2", metadata={"parity": "0"})
+    nowhere = RunQuery(kind=RunKind.TRAIN, limit=3, family="none", metadata={"parity": "0"})
+    queries = (one_index, two_indexes, nowhere)
+    assert [records_read(client, partial(store.runs.list_runs, query)) for query in queries] == [4, 4, 0]
+
+
+def test_a_list_goes_on_behind_runs_that_only_one_of_its_indexes_has(
+    store: StoreUnderTest, client: RedisClient
+) -> None:
+    run_id = store.submit()
+    for place, facts in enumerate((("family", "gpt2"), ("user", "ada"))):
+        others = [part for number in range(PAGE_OF_IDS + 9) for part in (0, f"7{place}{number:024}")]
+        client.call("ZADD", index_key(RunKind.TRAIN, *facts), *others)
+    query = RunQuery(kind=RunKind.TRAIN, limit=1, family="gpt2", user_id="ada")
+    page = store.runs.list_runs(query)
+    assert ([record.run_id for record in page.records], page.has_more) == ([run_id], False)
+
+
+@pytest.mark.parametrize("family", [None, "gpt2"])
+def test_a_page_is_filled_up_behind_a_damaged_record(
+    store: StoreUnderTest, client: RedisClient, family: str | None
+) -> None:
+    ids = sorted((store.submit() for _ in range(5)), reverse=True)
+    client.call("HSET", f"runs:record:{ids[1]}", "attempt", "many")
+    page = store.runs.list_runs(RunQuery(kind=RunKind.TRAIN, limit=3, family=family, user_id="ada"))
+    assert ([record.run_id for record in page.records], page.has_more) == ([ids[0], ids[2], ids[3]], True)
 
 
 def test_two_reapers_rescue_a_run_once(store: StoreUnderTest) -> None:

@@ -4,6 +4,9 @@ import re
 from importlib.resources import files
 
 from model_trainer.core.contracts.run import Phase
+from model_trainer.infra.persistence.inference_rules import SEEN, UNANSWERED_SECONDS
+from model_trainer.infra.persistence.redis_inference import BELL, LEASES, LINE
+from model_trainer.infra.persistence.run_signal import INFERENCE_CHANNEL
 
 
 def test_the_scripts_know_every_phase_of_work_in_its_order() -> None:
@@ -12,3 +15,12 @@ def test_the_scripts_know_every_phase_of_work_in_its_order() -> None:
     assert listed is not None
     ranks = dict(pair.split(" = ") for pair in listed[1].split(", "))
     assert ranks == {phase.value: str(place) for place, phase in enumerate(Phase) if phase is not Phase.DONE}
+
+
+def test_the_scripts_of_inference_know_the_same_numbers_and_keys() -> None:
+    scripts = files("model_trainer.infra.persistence").joinpath("scripts")
+    words = scripts.joinpath("inference_words.lua").read_text()
+    assert f"unanswered_seconds = {UNANSWERED_SECONDS} " in words
+    assert f"'{LINE}', '{LEASES}', '{BELL}'" in words
+    assert f"'PUBLISH', '{INFERENCE_CHANNEL}'" in words
+    assert f"seen = {SEEN} " in scripts.joinpath("inference_take.lua").read_text()

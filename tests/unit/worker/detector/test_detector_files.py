@@ -1,6 +1,7 @@
 """What the stages after a detector's training read and write, and what they take from the data."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,17 +151,24 @@ def test_the_logits_of_the_very_texts_are_chosen_before_all_others(tmp_path: Pat
     left(tmp_path / "eval" / "01B" / "logits.npz", 7.0, 8.0, texts="outside")
     (tmp_path / "eval" / "01C").mkdir()
     (tmp_path / "eval" / "01C" / "logits.npz").write_bytes(b"damaged")
-    baseline = DetectorBaseline(run_id="r", folder=tmp_path)
+    baseline = DetectorBaseline(run_id="r", folder=lambda: nullcontext(tmp_path))
     chosen = {name: baseline.on_text(name) for name in ("validation", "outside", "unknown")}
     firsts = {name: float(found.logits[0]) for name, found in chosen.items() if found is not None}
     assert firsts == {"validation": 3.0, "outside": 7.0, "unknown": 1.0}
 
 
+def test_a_baseline_that_cannot_be_had_any_more_costs_no_training() -> None:
+    def gone() -> AbstractContextManager[Path]:
+        raise AppError(ErrorCode.ARTIFACT_NOT_FOUND, "It has gone.")
+
+    assert DetectorBaseline(run_id="r", folder=gone).on_text("test") is None
+
+
 def test_without_any_logits_left_there_is_nobody_to_compare_with(tmp_path: Path) -> None:
     ours = logits_of("test", 0.0, 1.0)
-    assert with_baseline(DetectorBaseline(run_id="r", folder=tmp_path), ours) is None
+    assert with_baseline(DetectorBaseline(run_id="r", folder=lambda: nullcontext(tmp_path)), ours) is None
     assert with_baseline(None, ours) is None
     left(tmp_path / "val_logits.npz", 3.0, 4.0, texts="validation")
-    found = with_baseline(DetectorBaseline(run_id="r", folder=tmp_path), ours)
+    found = with_baseline(DetectorBaseline(run_id="r", folder=lambda: nullcontext(tmp_path)), ours)
     assert found is not None
     assert (found[0], found[1].text_sha256) == ("r", "validation")

@@ -14,9 +14,9 @@ from typing import Self
 
 from model_trainer.core.contracts.data_report import Duplicates
 from model_trainer.core.contracts.detector import Label
+from model_trainer.core.entry_hold import EntryHold
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.files import TEMPORARY_PREFIX
-from model_trainer.engine.data.entry_hold import EntryHold
 from model_trainer.engine.data.labelled.traits import TRAITS, traits_of
 
 _CACHE_KIB = 32 << 10

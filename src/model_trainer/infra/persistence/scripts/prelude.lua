@@ -76,7 +76,11 @@ local function let_go()
   redis.call('ZREM', 'runs:leases', id)
 end
 
+local artifact_key = 'runs:artifact:' .. id .. ':file_id'
+
 local function is_active() local at = get('status') return at == 'running' or at == 'cancelling' end
+
+local function has_ended() local at = get('status') return at == 'completed' or at == 'failed' or at == 'cancelled' end
 
 -- Whether the caller still owns the run. An old epoch or another owner may write nothing.
 local function is_owner(epoch, owner)

@@ -19,6 +19,7 @@ move(ARGV[2])
 say(get('message'))
 if get('heartbeat_at_ms') then give_sign(number('heartbeat_at_ms')) end
 if get('cancel_requested') == '1' then want_cancel() end
+if get('artifact_file_id') then redis.call('SET', artifact_key, get('artifact_file_id')) end
 if is_active() then
   set('lease_until_ms', digits(now + ARGV[3]))
   redis.call('ZADD', 'runs:leases', digits(now + ARGV[3]), id)

@@ -1,0 +1,1 @@
+"""Language models that are asked: text continued, text measured, conversations. Blind to families, queues and HTTP."""

@@ -1,0 +1,1 @@
+"""Where files live for good, by the digest of their content."""
