@@ -138,7 +138,7 @@ def _held(parts: WorkerParts, *, record: RunRecord, lease: Lease, mirror: EventM
 
 def _release_handed_in(parts: WorkerParts, record: RunRecord, folder: Path) -> None:
     """An earlier worker may have been lost while it stored what is made anew now."""
-    if record.attempt == 1 or record.kind.follow_up_folder is not None:
+    if record.kind.follow_up_folder is not None:
         return
     try:
         release_handed_in(parts.references, record, folder)

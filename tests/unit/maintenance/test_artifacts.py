@@ -527,9 +527,11 @@ def test_while_the_store_is_away_nothing_goes(room: Room) -> None:
 def test_a_copy_in_use_stays(room: Room) -> None:
     run_id = room.house.completed()
     room.keeper.store_due()
+    room.house.store.calls.clear()
     with room.house.tree.use("models", run_id) as folder:
         assert room.keeper.remove_due() == ()
         assert (folder / "config.json").is_file()
+    assert room.house.store.calls == [], "nothing is read back of what cannot go"
     assert room.keeper.remove_due()[0].fate == "removed"
 
 

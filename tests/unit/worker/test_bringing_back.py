@@ -1,5 +1,6 @@
 """What a job builds on is fetched before it begins; a slow store or one that is away costs time, and nobody is kept waiting."""
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -175,14 +176,20 @@ def test_who_wants_it_to_stop_is_heard_at_once(
         asking.join()
 
 
-def test_who_has_lost_the_run_fetches_nothing_more(wish: Wish) -> None:
-    wish.house.store.trouble.is_down = True
-    items = items_needed(wish.parts, wish.record())
+@pytest.mark.parametrize("trouble", ["away", "slow"])
+def test_who_has_lost_the_run_fetches_nothing_more(wish: Wish, trouble: str) -> None:
+    parts = wish.parts
+    if trouble == "away":
+        wish.house.store.trouble.is_down = True
+    else:
+        slow = SlowTree(wish.house.local, store=wish.house.store, record_of=wish.house.bench.store.get)
+        parts = replace(parts, artifacts=slow)
+    items = items_needed(parts, wish.record())
     with wish.held() as held:
         wish.house.bench.now += 3600
         wish.house.bench.store.reap()
         wait_until(lambda: held.is_lost)
-        with pytest.raises(AppError) as caught, brought_back(wish.parts, held, items):
+        with pytest.raises(AppError) as caught, brought_back(parts, held, items):
             pass
     assert caught.value.code is ErrorCode.LEASE_LOST
 
@@ -230,3 +237,31 @@ def test_a_run_that_is_to_stop_before_it_has_a_folder_ends_as_it_was_asked(
     )
     supervise(replace(wish.parts, artifacts=tree), run_id=wish.run_id, epoch=0, job=job)
     assert wish.record().status is status
+
+
+def test_a_worker_that_is_told_to_go_while_it_fetches_hands_the_run_over(wish: Wish) -> None:
+    class Told(SlowTree):
+        @contextmanager
+        def use(
+            self, kind: ArtifactKind, item_id: str, *, report: FetchReport = nobody_listens
+        ) -> Iterator[Path]:
+            signal.raise_signal(signal.SIGTERM)
+            with super().use(kind, item_id, report=report) as folder:
+                yield folder
+
+    house = wish.house
+    tree = Told(house.local, store=house.store, record_of=house.bench.store.get)
+
+    def never(held: HeldRun, record: RunRecord) -> JobResult:
+        raise AssertionError("must not begin")
+
+    job = Job(
+        work=never,
+        folder=lambda _: nullcontext(house.folder),
+        ended=lambda _: None,
+        fallback=ErrorCode.EVALUATION_FAILED,
+    )
+    began = time.monotonic()
+    supervise(replace(wish.parts, artifacts=tree), run_id=wish.run_id, epoch=0, job=job)
+    assert time.monotonic() - began < 5
+    assert wish.record().status is RunStatus.QUEUED

@@ -257,6 +257,22 @@ def test_a_run_that_does_not_end_with_its_artifact_needs_nothing_of_the_store(
     assert needed(job) == []
 
 
+def test_work_that_is_left_behind_says_no_more_what_the_run_needs(job: Job) -> None:
+    is_left = threading.Event()
+
+    def reached(point: Failpoint) -> None:
+        if point is Failpoint.UPLOAD_BEGUN:
+            is_left.wait(10)
+
+    job.held.hand_over()
+    parts = replace(job.house.bench.parts, reached=reached, artifacts=job.house.tree)
+    with pytest.raises(HandedOver):
+        hand_in(parts, job.held, job.record, job.account)
+    is_left.set()
+    wait_until(lambda: not any(t.name.startswith("store-") and t.is_alive() for t in threading.enumerate()))
+    assert needed(job) == []
+
+
 def test_what_a_run_was_ordered_with_it_still_needs(house: House) -> None:
     config = hashlib.sha256(FILES["config.json"]).hexdigest()
     record, lease, account = house.begun(spec={"corpus_path": f"sha256:{config}.txt"})

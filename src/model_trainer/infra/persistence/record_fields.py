@@ -6,7 +6,7 @@ from pydantic import TypeAdapter
 
 from model_trainer.core.contracts.base import JsonObject, as_json, dump_json
 from model_trainer.core.contracts.events import Event, StoredEvent
-from model_trainer.core.contracts.run import NewRun, Outcome, Phase, Progress, RunRecord, RunUpdate
+from model_trainer.core.contracts.run import NewRun, Outcome, Phase, Problem, Progress, RunRecord, RunUpdate
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.infra.persistence.ends import NEW_MESSAGE, failure_class_of_outcome, reason_of_outcome
 
@@ -149,6 +149,11 @@ def fields_of_outcome(outcome: Outcome) -> dict[str, str]:
     if failure_class is not None:
         fields["failure_class"] = failure_class.value
     return fields
+
+
+def json_or_nothing(problem: Problem | None) -> str:
+    """A problem as JSON; empty without one."""
+    return "" if problem is None else problem.model_dump_json()
 
 
 def _json_text(value: JsonObject | dict[str, str] | dict[str, float]) -> str:

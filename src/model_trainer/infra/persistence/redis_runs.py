@@ -12,7 +12,6 @@ from model_trainer.core.contracts.run import (
     Lease,
     NewRun,
     Outcome,
-    Problem,
     RunPage,
     RunQuery,
     RunRecord,
@@ -48,6 +47,7 @@ from model_trainer.infra.persistence.record_fields import (
     fields_of_restored,
     fields_of_update,
     flat,
+    json_or_nothing,
     pairs,
     record_of,
     stored_event_arguments,
@@ -162,7 +162,7 @@ class RedisRunStore:
         after: tuple[Argument, ...] = (
             outcome.status.value,
             outcome.message,
-            _json_or_nothing(outcome.problem),
+            json_or_nothing(outcome.problem),
             *counted(fields_of_outcome(outcome)),
             *event_arguments(events),
         )
@@ -181,7 +181,7 @@ class RedisRunStore:
             "" if hand_back.reason is None else hand_back.reason.value,
             delay,
             "1" if hand_back.is_retry else "0",
-            _json_or_nothing(hand_back.problem),
+            json_or_nothing(hand_back.problem),
             *event_arguments(events),
         )
         reply = self._tell(self._release, lease, events, before=before, after=after)
@@ -281,8 +281,7 @@ class RedisRunStore:
         self, run_id: str, *, file_id: str, epoch: int | None, instead_of: str | None = None
     ) -> RunRecord:
         """See RunStore."""
-        owner = "" if epoch is None else epoch
-        reply = self._run(self._point_at_artifact, run_id, owner, file_id, instead_of or "")
+        reply = self._run(self._point_at_artifact, run_id, epoch or "", file_id, instead_of or "")
         if reply[0] == "unknown":
             raise run_not_found(run_id)
         if reply[0] == "unfinished":
@@ -386,10 +385,6 @@ def _idempotency_key(idempotency: IdempotencyKey) -> str:
 
 def _milliseconds(seconds: float) -> int:
     return max(0, round(seconds * 1000))
-
-
-def _json_or_nothing(problem: Problem | None) -> str:
-    return "" if problem is None else problem.model_dump_json()
 
 
 def _flags(reply: list[str]) -> Flags:
