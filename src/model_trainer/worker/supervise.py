@@ -138,8 +138,6 @@ def _held(parts: WorkerParts, *, record: RunRecord, lease: Lease, mirror: EventM
 
 def _release_handed_in(parts: WorkerParts, record: RunRecord, folder: Path) -> None:
     """An earlier worker may have been lost while it stored what is made anew now."""
-    if record.kind.follow_up_folder is not None:
-        return
     try:
         release_handed_in(parts.references, record, folder)
     except AppError as error:  # what cannot be taken back now stays needed
