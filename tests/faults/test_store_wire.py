@@ -20,7 +20,7 @@ from tests.faults.toxic_proxy import ToxicProxy, Toxics
 
 MEBIBYTE = 1024 * 1024
 LARGE = 20 * MEBIBYTE
-MOST_PUTS = 5
+MOST_PUTS = 20
 
 
 class Wired:

@@ -49,6 +49,7 @@ RUN: JsonObject = {
     "started_at": "2024-11-10T12:00:00Z",
     "finished_at": None,
     "last_event_seq": 57,
+    "artifact_file_id": None,
     "spec": {
         "model_family": "gpt2",
         "corpus_path": "books",
@@ -90,6 +91,7 @@ TOKENIZER: JsonObject = {
     "started_at": "2024-11-10T11:58:11Z",
     "finished_at": "2024-11-10T11:58:19Z",
     "spec": {"method": "bpe", "corpus_path": "books", "vocab_size": 8000},
+    "artifact_file_id": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "links": {
         "self": f"/tokenizers/{_TOKENIZER_ID}",
         "run": _TOKENIZER_RUN,

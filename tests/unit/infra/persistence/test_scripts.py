@@ -4,7 +4,7 @@ import re
 from importlib.resources import files
 
 from model_trainer.core.contracts.run import Phase
-from model_trainer.infra.persistence.inference_rules import SEEN, UNANSWERED_SECONDS
+from model_trainer.infra.persistence.inference_rules import UNANSWERED_SECONDS
 from model_trainer.infra.persistence.redis_inference import BELL, LEASES, LINE
 from model_trainer.infra.persistence.run_signal import INFERENCE_CHANNEL
 
@@ -23,4 +23,3 @@ def test_the_scripts_of_inference_know_the_same_numbers_and_keys() -> None:
     assert f"unanswered_seconds = {UNANSWERED_SECONDS} " in words
     assert f"'{LINE}', '{LEASES}', '{BELL}'" in words
     assert f"'PUBLISH', '{INFERENCE_CHANNEL}'" in words
-    assert f"seen = {SEEN} " in scripts.joinpath("inference_take.lua").read_text()
