@@ -18,8 +18,7 @@ MOST_WAIT_SECONDS = 60.0
 
 def wait_for_store(held: HeldRun, error: AppError, *, tries: int, first_wait_seconds: float) -> None:
     """Waits after so many tries that have failed, the last of them with `error`. Raises what held.check() does."""
-    backoff = backoff_seconds(tries, base=first_wait_seconds, source=random.Random())
-    seconds = min(MOST_WAIT_SECONDS, backoff)
+    seconds = pause_seconds(tries, first_seconds=first_wait_seconds)
     log.warning(
         "artifact_store_away",
         attempt=tries,
@@ -33,3 +32,9 @@ def wait_for_store(held: HeldRun, error: AppError, *, tries: int, first_wait_sec
             0.0, f"The artifact store is away or full; it is asked again in {left:.0f} s. Nothing is lost."
         )
         time.sleep(min(LOOK_SECONDS, left))
+
+
+def pause_seconds(tries: int, *, first_seconds: float) -> float:
+    """How long to wait after so many tries: doubles each time up to a minute, with jitter below that."""
+    backoff = backoff_seconds(tries, base=first_seconds, source=random.Random())
+    return min(MOST_WAIT_SECONDS, backoff)
