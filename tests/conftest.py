@@ -21,3 +21,14 @@ def redis_url(redis_server: EmbeddedRedis) -> str:
     with Redis.from_url(redis_server.url) as client:
         client.flushall()
     return redis_server.url
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One thread for tensors: tiny ones are fastest so, and results are bitwise repeatable on any machine."""
+    import torch  # most rooms do without it
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -10,17 +10,22 @@ from model_trainer.core.config import Settings
 from model_trainer.core.contracts.events import StoredEvent
 from model_trainer.core.contracts.run import RunKind, RunRecord, RunStatus, Worker
 from model_trainer.core.failpoints import OneFailpoint, Reached, pass_by
+from model_trainer.core.ports.feed import EventFeed, WatchList
 from model_trainer.core.ports.inference import InferenceStore
 from model_trainer.core.ports.runs import JobQueue, RunSignal, RunStore, WorkerRegistry
 from model_trainer.core.ports.storage import ArtifactTree, CorpusCache, CorpusRoot, RunLocks
 from model_trainer.core.ports.store import ArtifactStore, References
 from model_trainer.infra.persistence.memory import MemoryRunSignal, MemoryRunStore, MemoryWorkerRegistry
+from model_trainer.infra.persistence.memory_feed import MemoryEventFeed
 from model_trainer.infra.persistence.memory_inference import MemoryInferenceStore
 from model_trainer.infra.persistence.memory_references import MemoryReferences
+from model_trainer.infra.persistence.memory_watch_list import MemoryWatchList
 from model_trainer.infra.persistence.redis_client import connect
+from model_trainer.infra.persistence.redis_feed import RedisEventFeed
 from model_trainer.infra.persistence.redis_inference import RedisInferenceStore
 from model_trainer.infra.persistence.redis_references import RedisReferences
 from model_trainer.infra.persistence.redis_runs import RedisRunStore
+from model_trainer.infra.persistence.redis_watch_list import RedisWatchList
 from model_trainer.infra.persistence.redis_workers import RedisWorkerRegistry
 from model_trainer.infra.persistence.run_signal import INFERENCE_CHANNEL, RedisRunSignal
 from model_trainer.infra.queue.memory import MemoryJobQueue
@@ -87,6 +92,8 @@ class Container:
     references: References
     inference: InferenceStore
     inference_signal: RunSignal
+    feed: EventFeed
+    watch_list: WatchList
     reached: Reached
     training: TrainingOrchestrator
     tokenizers: TokenizerOrchestrator
@@ -160,6 +167,8 @@ def live(settings: Settings) -> Container:
         references=RedisReferences(client),
         inference=RedisInferenceStore(client, settings.inference),
         inference_signal=RedisRunSignal(url, channel=INFERENCE_CHANNEL),
+        feed=RedisEventFeed(client, url),
+        watch_list=RedisWatchList(client),
         reached=reached,
     )
 
@@ -189,6 +198,8 @@ def local(settings: Settings) -> Container:
         references=MemoryReferences(),
         inference=_memory_inference(settings, asked),
         inference_signal=asked,
+        feed=MemoryEventFeed(runs),
+        watch_list=MemoryWatchList(),
         reached=_failpoint(settings),
     )
 
@@ -202,11 +213,12 @@ def in_memory(settings: Settings, *, files: Mapping[str, str | bytes] | None = N
     """
     queue = MemoryJobQueue()
     signal, asked = MemoryRunSignal(), MemoryRunSignal()
+    runs = MemoryRunStore(queue=queue, clock=time.time, announce=signal.announce)
     artifacts = MemoryArtifactTree()
     paths = MemoryCorpusRoot(files or {})
     return _assembled(
         settings,
-        runs=MemoryRunStore(queue=queue, clock=time.time, announce=signal.announce),
+        runs=runs,
         workers=MemoryWorkerRegistry(clock=time.monotonic),
         signal=signal,
         queue=queue,
@@ -219,6 +231,8 @@ def in_memory(settings: Settings, *, files: Mapping[str, str | bytes] | None = N
         references=MemoryReferences(),
         inference=_memory_inference(settings, asked),
         inference_signal=asked,
+        feed=MemoryEventFeed(runs),
+        watch_list=MemoryWatchList(),
         reached=_failpoint(settings),
     )
 
@@ -239,6 +253,8 @@ def _assembled(
     references: References,
     inference: InferenceStore,
     inference_signal: RunSignal,
+    feed: EventFeed,
+    watch_list: WatchList,
     reached: Reached,
 ) -> Container:
     corpus_cache = LocalCorpusCache(
@@ -274,6 +290,8 @@ def _assembled(
         references=references,
         inference=inference,
         inference_signal=inference_signal,
+        feed=feed,
+        watch_list=watch_list,
         reached=reached,
         training=training,
         tokenizers=TokenizerOrchestrator(

@@ -1,13 +1,13 @@
 """Opens the doors for the command line: the one file that knows them all. Imports each when it is opened."""
 
-import asyncio
-import signal
 import threading
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import asyncio
+
     from model_trainer.cli.session import CleanUp, Stack
     from model_trainer.core.config import Settings
     from model_trainer.core.logging import ServiceName
@@ -38,6 +38,8 @@ class LiveDoors:
 
     def serve(self, settings: "Settings", *, host: str, port: int) -> None:
         """The API, until SIGTERM or Ctrl-C."""
+        import asyncio
+
         from model_trainer.api.main import create_app
         from model_trainer.api.serve import serve
         from model_trainer.container import live
@@ -46,11 +48,7 @@ class LiveDoors:
         app = create_app(live(settings))
 
         async def until_signalled() -> None:
-            stop = asyncio.Event()
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, stop.set)
-            await serve(app, host=host, port=port, stop=stop)
+            await serve(app, host=host, port=port, stop=_set_by_signals())
 
         asyncio.run(until_signalled())
 
@@ -77,6 +75,38 @@ class LiveDoors:
         stop = threading.Event()
         with self.stop_on_signals(stop):
             maintain(live(settings), stop=stop)
+
+    def tell_on_discord(self, settings: "Settings", *, api_url: str, api_key: str | None) -> None:
+        """The Discord bot, until SIGTERM or Ctrl-C."""
+        import asyncio
+
+        from model_trainer.discord_bot.needs import access_of
+
+        self._start_logging(settings, "model-trainer-discord", log_name="discord")
+        access = access_of(settings)  # Discord's library is there, so it may be imported
+        from model_trainer.client import TrainerClient
+        from model_trainer.container import live
+        from model_trainer.discord_bot.serve import API_TIMEOUT_SECONDS, serve_bot
+
+        container = live(settings)
+
+        async def until_signalled(client: TrainerClient) -> None:
+            feed, watch_list = container.feed, container.watch_list
+            await serve_bot(access, feed=feed, watch_list=watch_list, client=client, stop=_set_by_signals())
+
+        with TrainerClient(api_url, api_key=api_key, timeout_seconds=API_TIMEOUT_SECONDS) as client:
+            asyncio.run(until_signalled(client))
+
+    def check_discord(self, settings: "Settings") -> str:
+        """The name of the bot whose token is set."""
+        import asyncio
+
+        from model_trainer.discord_bot.needs import access_of
+
+        access = access_of(settings)  # as above
+        from model_trainer.discord_bot.identity import whose
+
+        return asyncio.run(whose(access.token))
 
     def rebuild(self, settings: "Settings", *, adopt: bool) -> "tuple[RebuiltRun, ...]":
         """Brings back what Redis has lost and the disk has kept."""
@@ -153,6 +183,17 @@ class LiveDoors:
             readable=settings.app_env == "dev",
             log_file=settings.app.logs_root / f"{log_name}.jsonl",
         )
+
+
+def _set_by_signals() -> "asyncio.Event":
+    """Of the running loop: Ctrl-C and SIGTERM set it."""
+    import asyncio
+    import signal
+
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
 
 
 def _configure_logging(

@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 
 from model_trainer.container import Container, local
+from model_trainer.core.contracts.files import StoredFile
 from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.logging import configure_logging
 from model_trainer.core.ports.store import ArtifactStore
@@ -141,3 +142,9 @@ def write(path: Path, data: bytes) -> tuple[Path, str, int]:
     """A file, its id and its length."""
     path.write_bytes(data)
     return path, digest_of(data), len(data)
+
+
+def put(store: ArtifactStore, tmp_path: Path, data: bytes) -> StoredFile:
+    """Puts a file of these bytes."""
+    path, file_id, num_bytes = write(tmp_path / "source", data)
+    return store.put(path, file_id=file_id, num_bytes=num_bytes)

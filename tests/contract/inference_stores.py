@@ -11,13 +11,16 @@ from model_trainer.core.config.settings import InferenceSettings
 from model_trainer.core.contracts.base import JsonObject, parse_json_object
 from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.contracts.inference import (
+    Conversation,
     InferenceKind,
     InferenceRecord,
     InferenceRequest,
     Piece,
     Timings,
+    Turn,
 )
-from model_trainer.core.contracts.run import IdempotencyKey
+from model_trainer.core.contracts.run import IdempotencyKey, Problem
+from model_trainer.core.errors import ErrorCode
 from model_trainer.core.ports.inference import InferenceStore
 from model_trainer.infra.persistence.memory_inference import MemoryInferenceStore
 from model_trainer.infra.persistence.redis_client import RedisClient
@@ -35,6 +38,7 @@ SETTINGS = InferenceSettings(
 LEASE_SECONDS = 0.04
 RUN_ID = new_ulid()
 TIMINGS = Timings(queued=1.0, load=0.0, model=2.5, total=4.0)
+TOO_LARGE = Problem(code=ErrorCode.OUT_OF_MEMORY, message="Ask for less.")
 
 
 @dataclass
@@ -171,3 +175,20 @@ def memory_inference(settings: InferenceSettings = SETTINGS) -> InferenceUnderTe
         announced=announced,
         close=notes.clear,
     )
+
+
+def ids(records: tuple[InferenceRecord, ...]) -> list[str]:
+    """Their ids, in order."""
+    return [record.request.request_id for record in records]
+
+
+def key_of(record: InferenceRecord) -> str:
+    """The key of Redis that holds a request."""
+    request = record.request
+    return f"{request.kind.value}:{request.run_id}:{request.request_id}"
+
+
+def conversation(conversation_id: str, *contents: str) -> Conversation:
+    """What was said until now, by a user alone."""
+    turns = tuple(Turn(role="user", content=content) for content in contents)
+    return Conversation(conversation_id=conversation_id, run_id=RUN_ID, system="Be brief.", turns=turns)

@@ -5,8 +5,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from model_trainer.core.config.settings import RqSettings
+from model_trainer.core.contracts.base import JsonObject
+from model_trainer.core.contracts.events import CheckpointSaved, Event
 from model_trainer.core.contracts.ids import new_ulid
-from model_trainer.core.contracts.run import IdempotencyKey, Lease, NewRun, RunKind
+from model_trainer.core.contracts.run import (
+    HandBack,
+    IdempotencyKey,
+    Lease,
+    NewRun,
+    Outcome,
+    Problem,
+    RunKind,
+    RunStatus,
+)
+from model_trainer.core.errors import ErrorCode, Reason
 from model_trainer.core.ports.runs import RunStore
 from model_trainer.infra.persistence.memory import MemoryRunStore
 from model_trainer.infra.persistence.redis_client import RedisClient
@@ -25,6 +37,22 @@ RQ_SETTINGS = RqSettings(
     failure_ttl_seconds=60,
     retry_max=3,
     retry_backoff_seconds=0.0,
+)
+
+COMPLETED = Outcome(
+    status=RunStatus.COMPLETED, message="Done.", result={"loss": 1.5, "sizes": []}, metrics={"loss": 1.5}
+)
+FAILED = Outcome(
+    status=RunStatus.FAILED, message="No.", problem=Problem(code=ErrorCode.DATA_CHANGED, message="No.")
+)
+PAUSED = HandBack(status=RunStatus.PAUSED, message="Paused.")
+DISK_FULL = HandBack(
+    status=RunStatus.PAUSED,
+    message="The disk is full.",
+    reason=Reason.DISK_FULL,
+    problem=Problem(code=ErrorCode.DISK_FULL, message="Full."),
+    delay_seconds=0.1,
+    is_retry=True,
 )
 
 
@@ -62,19 +90,27 @@ class StoreUnderTest:
 def new_run(
     *,
     kind: RunKind = RunKind.TRAIN,
+    queue: str = QUEUE,
     family: str = "gpt2",
+    spec: JsonObject | None = None,
     user_id: str | None = "ada",
     metadata: dict[str, str] | None = None,
     parent_run_id: str | None = None,
     run_id: str | None = None,
 ) -> NewRun:
     """What a submitter knows."""
+    demanding: JsonObject = {
+        "model_family": family,
+        "list": [1, None, {}],
+        "empty": {},
+        "text": 'a "b" \\ / ü',
+    }
     return NewRun(
         run_id=run_id or new_ulid(),
         kind=kind,
-        queue=QUEUE,
+        queue=queue,
         family=family,
-        spec={"model_family": family, "list": [1, None, {}], "empty": {}, "text": 'a "b" \\ / ü'},
+        spec=demanding if spec is None else spec,
         user_id=user_id,
         metadata=metadata or {},
         parent_run_id=parent_run_id,
@@ -124,4 +160,16 @@ def memory_store() -> StoreUnderTest:
         cancel_by_hand=store.set_flag_by_hand,
         lose_everything=lose_everything,
         announced=announced,
+    )
+
+
+def events(store: StoreUnderTest, run_id: str) -> list[Event]:
+    """All that was told of a run."""
+    return [stored.event for stored in store.runs.events_after(run_id, after=0, limit=1000)]
+
+
+def checkpoint(run_id: str, step: int) -> CheckpointSaved:
+    """News of a checkpoint of a run that `new_run` made."""
+    return CheckpointSaved(
+        job_id=run_id, user_id="ada", step=step, path=f"checkpoints/{step}", num_bytes=1, metrics={}
     )

@@ -1,6 +1,6 @@
 """What every family of detectors must keep, found by the registry: a new one is held to all of it by existing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +82,7 @@ KINDS = {
     for name, family in FAMILIES.items()
     for place, sizes in enumerate(SMALL.get(name, [{}]))
 }
+pytestmark = pytest.mark.usefixtures("one_thread")
 for_every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 for_every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
@@ -94,14 +95,6 @@ class Row:
     domain: str | None = None
     generator: str | None = None
     num_words: int = 1
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def texts(folder: Path, number: int) -> LabelledWindows:

@@ -1,42 +1,25 @@
 """What every family of language models must keep, found by the registry: a new one is held to all of it by existing."""
 
 import math
-from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from model_trainer.core.compute.machine import Machine
-from model_trainer.core.contracts.base import JsonObject, dump_json
-from model_trainer.core.contracts.training import CheckpointSpec, Precision, Recipe, TrainSpec
+from model_trainer.core.contracts.base import dump_json
+from model_trainer.core.contracts.training import CheckpointSpec, Precision, Recipe
 from model_trainer.core.errors import AppError, ErrorCode
-from model_trainer.engine.data.token_splits import SplitWriter, TokenSplit
-from model_trainer.engine.devices import probe_machine, select_device
-from model_trainer.engine.protocols import Decoder, DecoderState, LanguageModel, StopReason
-from model_trainer.engine.tasks.language_modelling import LanguageModellingTask
+from model_trainer.engine.devices import probe_machine
+from model_trainer.engine.protocols import StopReason
 from model_trainer.engine.training.checkpoint import CheckpointFolder
 from model_trainer.engine.training.micro_batch import halved
 from model_trainer.engine.training.seed import seed_everything
-from model_trainer.engine.training.trainer import fit
 from model_trainer.models.family import LanguageFamily
 from model_trainer.registry import Registry
+from tests.contract.language_families import FAMILIES, MACHINE, VOCAB, recipe_of, spec_of, train
 from tests.contract.witness import Crashed, Witness, same, weights
-
-FAMILIES = {
-    name: family
-    for name, family in Registry.discover().families().items()
-    if isinstance(family, LanguageFamily)
-}
-MACHINE = Machine(cpu_count=1, memory_bytes=2**33, native_bf16=False, cuda_memory_bytes=0)
-SMALL: dict[str, JsonObject] = {
-    "gpt2": {"n_layer": 2, "n_head": 2, "n_embd": 32},
-    "char_lstm": {"num_layers": 2, "hidden_size": 32, "embedding_size": 16},
-}
-"""Sizes that train in a moment; a family without an entry is tried at its default size."""
-VOCAB = 12
 
 INTERRUPTIONS: list[tuple[StopReason | None, Precision]] = [
     (StopReason.PAUSE, "fp32"),
@@ -47,99 +30,10 @@ INTERRUPTIONS: list[tuple[StopReason | None, Precision]] = [
 ]
 """None: a crash. What a checkpoint holds does not depend on why it was needed: bf16 once."""
 
-pytestmark = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def spec_of(family: LanguageFamily, **asked: object) -> TrainSpec:
-    body: dict[str, object] = {
-        "model_family": family.name,
-        "corpus_path": "text",
-        "tokenizer_id": "01JCB0A8N7Q4T2V5W6X9Y0Z1AB",
-        "max_seq_len": 16,
-        "batch_size": 4,
-        "dropout": 0.1,
-        "max_steps": 20,
-        "log_every_steps": 1,
-        "eval_every_steps": 7,
-        "checkpoint": CheckpointSpec(every_steps=6, keep_last=1),
-        "device": "cpu",
-    }
-    return family.spec.model_validate(body | dict(SMALL.get(family.name, {})) | asked)
-
-
-def recipe_of(family: LanguageFamily, **asked: object) -> Recipe:
-    return family.resolve(spec_of(family, **asked), MACHINE, vocab_size=VOCAB)
-
-
-def split(path: Path, num_tokens: int) -> TokenSplit:
-    """A text with a rule to be learnt: it counts to three over and over, but every fifth token is any."""
-    generator = torch.Generator().manual_seed(num_tokens)
-    noise = torch.randint(0, VOCAB, (num_tokens,), generator=generator).tolist()
-    ids = [0]
-    for place in range(1, num_tokens):
-        ids.append(noise[place] if place % 5 == 0 else (ids[-1] + 1) % 3)
-    with path.open("wb") as file:
-        writer = SplitWriter(file, token_type="uint16", end_of_text_id=None)
-        writer.add("x" * num_tokens, ids, continues=False)
-    return TokenSplit(path=path, token_type="uint16", end_of_text_id=None, facts=writer.facts())
-
-
-def train(
-    family: LanguageFamily, recipe: Recipe, folder: Path, checkpoints: str, witness: Witness
-) -> LanguageModel:
-    seed_everything(recipe.seed)
-    model = family.backend().build(recipe)
-    device = select_device(recipe.device)
-    with LanguageModellingTask(
-        train=split(folder / "train.bin", 3000),
-        validation=split(folder / "validation.bin", 200),
-        recipe=recipe,
-        device=device,
-    ) as task:
-        fitted = fit(
-            model=model,
-            task=task,
-            recipe=recipe,
-            device=device,
-            checkpoints=CheckpointFolder(folder / checkpoints),
-            observer=witness,
-        )
-    witness.last_metrics = fitted.last_metrics
-    return model
-
-
-def saved(family: LanguageFamily, recipe: Recipe, folder: Path) -> LanguageModel:
-    """A network whose predictions are far from even, and its files."""
-    seed_everything(3)
-    model = family.backend().build(recipe)
-    for parameter in model.parameters():
-        nn.init.normal_(parameter, std=0.3)
-    family.backend().save(model, recipe, folder, end_of_text_id=1)
-    return model.eval()
-
-
-def continued(
-    decoder: Decoder, prompts: Sequence[Sequence[int]], *, num_tokens: int
-) -> tuple[list[list[int]], Tensor]:
-    """The likeliest tokens of each row, and the logits [B, num_tokens, V] they were taken from."""
-    taken: list[Tensor] = []
-    seen: list[Tensor] = []
-
-    def choose(logits_BV: Tensor) -> Tensor | None:
-        seen.append(logits_BV.clone())
-        taken.append(logits_BV.argmax(-1))
-        return None if len(taken) == num_tokens else taken[-1]
-
-    decoder.decode(prompts, choose)
-    return torch.stack(taken, 1).tolist(), torch.stack(seen, 1)
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES),
+]
 
 
 def test_a_request_survives_the_way_through_json(family: LanguageFamily) -> None:
@@ -314,89 +208,3 @@ def test_saving_leaves_two_files_that_may_be_read_like_others(family: LanguageFa
     modes = {path.name: path.stat().st_mode for path in tmp_path.iterdir()}
     assert set(modes) == {"plain", "config.json", "model.safetensors"}
     assert len(set(modes.values())) == 1
-
-
-def test_a_decoder_gives_the_logits_of_the_trained_network(family: LanguageFamily, tmp_path: Path) -> None:
-    recipe = recipe_of(family)
-    model = saved(family, recipe, tmp_path)
-    decoder = family.backend().decoder(recipe, tmp_path, select_device("cpu"))
-    tokens_T = torch.randint(0, VOCAB, (16,))
-    with torch.no_grad():
-        expected_TV = model.next_token_logits(tokens_T.unsqueeze(0), ())[0][0]
-    logits_TV, _ = decoder.logits(tokens_T, None)
-    assert logits_TV.dtype == torch.float32
-    assert logits_TV.std() > 0.1, "otherwise all networks would agree"
-    torch.testing.assert_close(logits_TV, expected_TV, rtol=0, atol=1e-4)
-    assert decoder.context in (None, recipe.max_seq_len)
-
-
-def test_logits_read_in_parts_are_those_read_at_once(family: LanguageFamily, tmp_path: Path) -> None:
-    recipe = recipe_of(family)
-    saved(family, recipe, tmp_path)
-    decoder = family.backend().decoder(recipe, tmp_path, select_device("cpu"))
-    tokens_T = torch.randint(0, VOCAB, (16,))
-    whole_TV, _ = decoder.logits(tokens_T, None)
-    state: DecoderState = None
-    for place in range(16):
-        before = state
-        one_TV, state = decoder.logits(tokens_T[place : place + 1], before)
-        torch.testing.assert_close(one_TV, whole_TV[place : place + 1], rtol=0, atol=1e-5)
-        rest_TV, _ = decoder.logits(tokens_T[place:], before)
-        torch.testing.assert_close(rest_TV, whole_TV[place:], rtol=0, atol=1e-5)
-
-
-def test_a_continued_row_is_what_reading_it_from_its_beginning_gives(
-    family: LanguageFamily, tmp_path: Path
-) -> None:
-    recipe = recipe_of(family)
-    model = saved(family, recipe, tmp_path)
-    decoder = family.backend().decoder(recipe, tmp_path, select_device("cpu"))
-    prompt = [3, 1, 4, 1, 5]
-    [tokens], logits_BTV = continued(decoder, [prompt], num_tokens=12)
-    with torch.no_grad():
-        whole_BTV, _ = model.next_token_logits(torch.tensor([prompt + tokens[:-1]]), ())
-    torch.testing.assert_close(logits_BTV, whole_BTV[:, len(prompt) - 1 :], rtol=0, atol=1e-4)
-
-
-def test_a_row_gets_beside_others_what_it_gets_alone(family: LanguageFamily, tmp_path: Path) -> None:
-    """Rows of different lengths, one as long as a context, and on far beyond one."""
-    recipe = recipe_of(family)
-    saved(family, recipe, tmp_path)
-    decoder = family.backend().decoder(recipe, tmp_path, select_device("cpu"))
-    prompts = [[1, 2, 3], [4], [(7 * place) % VOCAB for place in range(16)], [1, 2, 3]]
-    tokens, logits_BTV = continued(decoder, prompts, num_tokens=45)
-    for row, prompt in enumerate(prompts):
-        [alone], alone_BTV = continued(decoder, [prompt], num_tokens=45)
-        assert tokens[row] == alone
-        torch.testing.assert_close(logits_BTV[row], alone_BTV[0], rtol=0, atol=1e-5)
-
-
-def test_a_decoder_reads_no_more_once_enough_was_said(family: LanguageFamily, tmp_path: Path) -> None:
-    recipe = recipe_of(family)
-    saved(family, recipe, tmp_path)
-    calls: list[Tensor] = []
-
-    def choose(logits_BV: Tensor) -> None:
-        calls.append(logits_BV)
-
-    family.backend().decoder(recipe, tmp_path, select_device("cpu")).decode([[1, 2], [3]], choose)
-    assert [tuple(logits_BV.shape) for logits_BV in calls] == [(2, VOCAB)]
-
-
-@pytest.mark.parametrize("damage", ["missing", "cut", "another shape"])
-def test_a_decoder_of_files_that_do_not_fit_is_refused(
-    family: LanguageFamily, tmp_path: Path, damage: str
-) -> None:
-    recipe = recipe_of(family)
-    saved(family, recipe, tmp_path)
-    weights_file = tmp_path / "model.safetensors"
-    match damage:
-        case "missing":
-            weights_file.unlink()
-        case "cut":
-            weights_file.write_bytes(weights_file.read_bytes()[:-8])
-        case _:
-            recipe = recipe.model_copy(update={"vocab_size": VOCAB + 1})
-    with pytest.raises(AppError) as caught:
-        family.backend().decoder(recipe, tmp_path, select_device("cpu"))
-    assert caught.value.code is ErrorCode.ARTIFACT_CORRUPT

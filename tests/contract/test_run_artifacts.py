@@ -3,16 +3,12 @@
 import pytest
 
 from model_trainer.core.contracts.ids import new_ulid
-from model_trainer.core.contracts.run import IdempotencyKey, Outcome, RunKind, RunQuery, RunStatus
-from model_trainer.core.errors import AppError, ErrorCode
-from tests.contract.run_stores import StoreUnderTest
+from model_trainer.core.contracts.run import IdempotencyKey, RunKind, RunQuery, RunStatus
+from model_trainer.core.errors import ErrorCode
+from tests.contract.refusals import expect
+from tests.contract.run_stores import COMPLETED, StoreUnderTest
 
 FILE_ID = "ab" * 32
-COMPLETED = Outcome(status=RunStatus.COMPLETED, message="Done.")
-
-
-def expect(code: ErrorCode) -> "pytest.RaisesExc[AppError]":
-    return pytest.raises(AppError, check=lambda error: error.code is code)
 
 
 def completed(store: StoreUnderTest) -> str:

@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from model_trainer.core.contracts.base import JsonObject, as_json
 from model_trainer.core.contracts.events import CheckpointSaved, Event, JobResumed
+from model_trainer.core.contracts.feed import START
 from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.contracts.run import (
     Flags,
@@ -26,7 +27,10 @@ from model_trainer.core.contracts.run import (
     Submission,
 )
 from model_trainer.core.errors import AppError, ErrorCode, Reason
+from model_trainer.infra.persistence.memory import MemoryRunStore
+from model_trainer.infra.persistence.memory_feed import MemoryEventFeed
 from model_trainer.infra.persistence.redis_client import RedisClient
+from model_trainer.infra.persistence.redis_feed import RedisEventFeed
 from tests.contract.run_stores import QUEUE, StoreUnderTest, memory_store, new_run, redis_store
 
 LEASE_SECONDS = 3600.0
@@ -74,6 +78,9 @@ class RunLife(RuleBasedStateMachine):
         self.client = client
         client.call("FLUSHALL")
         self.stores = (redis_store(client), memory_store())
+        memory = self.stores[1].runs
+        assert isinstance(memory, MemoryRunStore)
+        self.feeds = (RedisEventFeed(client, "redis://unused"), MemoryEventFeed(memory))
         self.run_id = new_ulid()
         self.leases: list[Lease] = []
         for store in self.stores:
@@ -258,6 +265,14 @@ class RunLife(RuleBasedStateMachine):
         assert self.both(lambda store: store.runs.held()) is not None
         held = [store.queue.holds(self.run_id, epoch=epoch, queue=QUEUE) for store in self.stores]
         assert held[0] == held[1]
+
+    @invariant()
+    def both_feeds_tell_what_was_told_since_the_store_was_lost(self) -> None:
+        pages = [feed.read(after=START, limit=999) for feed in self.feeds]
+        stories = [[(item.stored.seq, item.stored.event) for item in page.items] for page in pages]
+        assert stories[0] == stories[1]
+        last = self.record().last_event_seq
+        assert [seq for seq, _ in stories[0]] == list(range(last - len(stories[0]) + 1, last + 1))
 
     @invariant()
     def the_story_is_a_possible_one(self) -> None:

@@ -9,7 +9,7 @@ from model_trainer.core.contracts.training import Precision
 from model_trainer.engine.devices import probe_machine, select_device
 from model_trainer.engine.devices.cuda import list_cuda
 from model_trainer.models.family import LanguageFamily
-from tests.contract.test_families import FAMILIES, continued, recipe_of, saved, train
+from tests.contract.language_families import FAMILIES, continued, recipe_of, saved, train
 from tests.contract.witness import Witness
 
 pytestmark = [pytest.mark.device, pytest.mark.skipif(not list_cuda(), reason="needs a CUDA device")]

@@ -13,7 +13,7 @@ import transformers
 from model_trainer.core.compute.machine import Machine
 from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.ids import new_ulid
-from model_trainer.core.contracts.run import HandBack, Lease, NewRun, RunKind, RunRecord, RunStatus
+from model_trainer.core.contracts.run import HandBack, Lease, RunKind, RunRecord, RunStatus
 from model_trainer.core.errors import AppError, ErrorCode, Reason
 from model_trainer.core.files import sha256_of
 from model_trainer.engine.devices.cuda import list_cuda
@@ -24,6 +24,7 @@ from model_trainer.worker.account import close_account
 from model_trainer.worker.manifests import read_manifest, verify
 from model_trainer.worker.trained import load_tokenizer, load_trained
 from model_trainer.worker.workplace import with_thread_limit
+from tests.contract.run_stores import new_run
 from tests.integration.conftest import MakeWorkshop
 from tests.integration.workshop import TEXT, TINY_GPT2, TINY_LSTM, Workshop, rows
 
@@ -411,17 +412,7 @@ def test_a_record_that_describes_no_job_fails_and_leaves_no_manifest(
     workshop: Workshop, kind: RunKind, queue: str
 ) -> None:
     run_id = new_ulid()
-    run = NewRun(
-        run_id=run_id,
-        kind=kind,
-        queue=queue,
-        family="gone",
-        spec={},
-        user_id=None,
-        metadata={},
-        parent_run_id=None,
-        request_id="r-1",
-    )
+    run = new_run(run_id=run_id, kind=kind, queue=queue, family="gone", spec={}, user_id=None)
     workshop.container.runs.submit(run, idempotency=None)
     workshop.work(queue)
     record = workshop.container.runs.get(run_id)

@@ -16,7 +16,6 @@ from model_trainer.core.contracts.run import (
     HandBack,
     LastCheckpoint,
     Lease,
-    NewRun,
     Outcome,
     Phase,
     Problem,
@@ -31,6 +30,7 @@ from model_trainer.core.errors import ErrorCode, FailureClass, Reason
 from model_trainer.maintenance.chores import rebuild
 from model_trainer.worker.event_mirror import EventMirror
 from model_trainer.worker.lease import HeldRun
+from tests.contract.run_stores import new_run
 
 PATIENCE_SECONDS = 20.0
 LOST_ON_PURPOSE = {"lease_until_ms"}
@@ -46,16 +46,13 @@ class House:
         self.runs = self.container.runs
 
     def submitted(self, kind: RunKind = RunKind.TRAIN, *, parent: str | None = None) -> str:
-        run = NewRun(
-            run_id=new_ulid(),
+        run = new_run(
             kind=kind,
             queue="training" if kind is RunKind.TRAIN else "short",
-            family="gpt2",
             spec={"seed": 7, "note": "naïve"},
             user_id="ada",
             metadata={"team": "red"},
             parent_run_id=parent,
-            request_id="r-1",
         )
         return self.runs.submit(run, idempotency=None).record.run_id
 

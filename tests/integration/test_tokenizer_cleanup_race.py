@@ -11,10 +11,10 @@ from starlette.testclient import TestClient
 from model_trainer.api.main import create_app
 from model_trainer.container import live
 from model_trainer.core.config import Settings, load_settings
-from model_trainer.core.contracts.ids import new_ulid
-from model_trainer.core.contracts.run import NewRun, Outcome, RunKind, RunQuery, RunStatus
+from model_trainer.core.contracts.run import Outcome, RunKind, RunQuery, RunStatus
 from model_trainer.core.errors import AppError
 from model_trainer.maintenance.chores import tokenizer_cleaner
+from tests.contract.run_stores import new_run
 
 ROUNDS = 40
 STEP_SECONDS = 0.0005
@@ -32,16 +32,12 @@ class House:
 
     def tokenizer(self) -> str:
         """A completed one."""
-        run = NewRun(
-            run_id=new_ulid(),
+        run = new_run(
             kind=RunKind.TOKENIZER,
             queue="short",
             family="char",
             spec={"method": "char", "corpus_path": "a.txt"},
             user_id=None,
-            metadata={},
-            parent_run_id=None,
-            request_id="r-1",
         )
         runs = self.container.runs
         runs.submit(run, idempotency=None)

@@ -20,6 +20,7 @@ HANDED_ON = (
     "INFERENCE__",
 )
 OURS = ["api", "worker", "worker-short", "inference", "maintenance"]
+BOT = "discord-status-bot"
 
 
 class Service(BaseModel):
@@ -40,6 +41,7 @@ class Service(BaseModel):
     environment: dict[str, str | None] = {}
     volumes: list[str] = []
     ports: list[str] = []
+    depends_on: dict[str, object] = {}
 
 
 def compose_text() -> str:
@@ -61,7 +63,7 @@ def last(instruction: str) -> str:
 
 
 def test_compose_has_the_promised_services_and_no_name_of_its_own() -> None:
-    assert list(services()) == [*OURS, "redis"]
+    assert list(services()) == [*OURS, BOT, "redis"]
     assert "name" not in yaml.safe_load(compose_text())
 
 
@@ -70,7 +72,7 @@ def test_every_service_is_in_both_profiles(name: str) -> None:
     assert services()[name].profiles == ["dev", "prod"]
 
 
-@pytest.mark.parametrize("name", [*OURS, "redis"])
+@pytest.mark.parametrize("name", [*OURS, BOT, "redis"])
 def test_every_service_is_locked_down(name: str) -> None:
     service = services()[name]
 
@@ -81,7 +83,7 @@ def test_every_service_is_locked_down(name: str) -> None:
     assert not re.match(r"(0|root)\b", service.user.replace("${CONTAINER_UID:-", ""))
 
 
-@pytest.mark.parametrize("name", [*OURS, "redis"])
+@pytest.mark.parametrize("name", [*OURS, BOT, "redis"])
 def test_every_service_has_a_minute_to_stop(name: str) -> None:
     grace = services()[name].stop_grace_period
 
@@ -193,6 +195,41 @@ def test_make_start_asks_for_logs_that_fit_the_profile() -> None:
 
     assert "\nstart stop restart clean: export APP_ENV := $(PROFILE)\n" in makefile
     assert "--profile $(PROFILE)" in makefile
+
+
+def test_the_discord_bot_is_started_only_when_it_is_asked_for_and_alone() -> None:
+    bot = services()[BOT]
+
+    assert bot.profiles == ["discord"]
+    assert bot.depends_on == {}
+    assert bot.command == ["discord"]
+    assert bot.image == services()["api"].image
+
+
+def test_the_discord_bot_does_not_ask_discord_for_ever_with_a_wrong_token() -> None:
+    assert services()[BOT].restart == "on-failure:5"
+
+
+def test_the_discord_bot_sees_no_files_and_knows_no_more_than_it_needs() -> None:
+    bot = services()[BOT]
+
+    assert bot.volumes == ["./logs:/data/logs"]
+    assert bot.ports == []
+    assert bot.environment == {
+        "APP_ENV": "${APP_ENV:-dev}",
+        "REDIS_URL": "redis://redis:6379/0",
+        "API_BASE_URL": "http://api:8000",
+        "APP__LOGS_ROOT": "/data/logs",
+        "SECURITY__API_KEY": "${SECURITY__API_KEY:-}",
+        "LOGGING__LEVEL": "${LOGGING__LEVEL:-INFO}",
+        "DISCORD_TOKEN": "${DISCORD_TOKEN:-}",
+        "DISCORD_OWNER_ID": "${DISCORD_OWNER_ID:-}",
+    }
+
+
+@pytest.mark.parametrize("name", [*OURS, "redis"])
+def test_nobody_but_the_bot_knows_its_token(name: str) -> None:
+    assert "DISCORD_TOKEN" not in services()[name].environment
 
 
 def documented() -> set[str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from redis import Redis
 
 from model_trainer.cli import ways
@@ -20,10 +21,11 @@ from model_trainer.cli.stack import free_address
 from model_trainer.client import TrainerClient
 from model_trainer.container import live
 from model_trainer.core.config import Settings
-from model_trainer.core.contracts.ids import new_ulid
-from model_trainer.core.contracts.run import NewRun, RunKind
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.doors import LiveDoors
+from tests.contract.run_stores import new_run
+from tests.e2e.discord_standin import StandIn, pointed_at
+from tests.e2e.discord_world import OWNER_ID
 
 PATIENCE_SECONDS = 30.0
 
@@ -98,24 +100,14 @@ def test_maintenance_runs_until_sigterm(settings: Settings) -> None:
 
 def test_runs_that_redis_has_lost_are_brought_back(settings: Settings) -> None:
     container = live(settings)
-    run = NewRun(
-        run_id=new_ulid(),
-        kind=RunKind.TRAIN,
-        queue="training",
-        family="gpt2",
-        spec={},
-        user_id=None,
-        metadata={},
-        parent_run_id=None,
-        request_id="r-1",
-    )
+    run = new_run(spec={}, user_id=None)
     container.artifacts.keep_record(container.runs.submit(run, idempotency=None).record)
     with Redis.from_url(settings.redis_url.get_secret_value()) as client:
         client.flushall()
     lines = Logging()
     rebuilt = LiveDoors(configure=lines).rebuild(settings, adopt=False)
     assert [(one.run_id, one.fate) for one in rebuilt] == [(run.run_id, "restored")]
-    assert container.runs.get(run.run_id).request_id == "r-1"
+    assert container.runs.get(run.run_id).request_id == run.request_id
     assert lines.services == ["model-trainer-cli"]
 
 
@@ -241,3 +233,27 @@ def test_a_command_that_does_a_workers_job_logs_quietly(settings: Settings) -> N
     lines = Logging()
     LiveDoors(configure=lines).log_quietly(settings)
     assert (lines.services, lines.files) == (["model-trainer-cli quietly"], [None])
+
+
+def test_the_discord_bot_speaks_until_sigterm_and_logs_to_a_file_of_its_own(settings: Settings) -> None:
+    lines = Logging()
+    with StandIn() as discord, pointed_at(discord):
+        access = {"discord_token": SecretStr(discord.token), "discord_owner_id": int(OWNER_ID)}
+        ready = settings.model_copy(update=access)
+        asking = ask_to_stop_once(lambda: discord.gateway.is_connected and bool(discord.world.commands))
+        LiveDoors(configure=lines).tell_on_discord(ready, api_url="http://127.0.0.1:1", api_key=None)
+        asking.join()
+        name = LiveDoors().check_discord(ready)
+    assert name == "trainer"
+    assert lines.services == ["model-trainer-discord"]
+    assert lines.files == [settings.app.logs_root / "discord.jsonl"]
+
+
+def test_a_bot_without_a_token_does_not_start(settings: Settings) -> None:
+    bare = settings.model_copy(update={"discord_token": None})
+    for door in (
+        lambda: LiveDoors(configure=Logging()).tell_on_discord(bare, api_url="http://a.test", api_key=None),
+        lambda: LiveDoors().check_discord(bare),
+    ):
+        with pytest.raises(AppError, match="DISCORD_TOKEN is not set"):
+            door()

@@ -26,7 +26,7 @@ from model_trainer.core.compute.machine import (
 )
 from model_trainer.core.config import Settings
 from model_trainer.core.contracts.base import parse_json_object
-from model_trainer.core.errors import AppError
+from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.files import TEMPORARY_PREFIX
 
 State = Literal["ok", "note", "missing"]
@@ -45,6 +45,14 @@ WORKER_PACKAGES = (
     "onnxruntime",
     "matplotlib",
 )
+DISCORD_PACKAGE = "discord.py"
+EXTRAS = (
+    ("sentencepiece", "sentencepiece"),
+    ("parquet", "pyarrow"),
+    ("s3", "obstore"),
+    ("discord", DISCORD_PACKAGE),
+)
+"""Each with the package it brings first of all."""
 TORCH_QUESTION = """
 import json, torch
 gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -102,6 +110,8 @@ def look_around(session: Session) -> Iterator[Finding]:
     yield look_at_locks(settings)
     yield look_at_store(session, settings)
     yield look_at_inference(settings, memory_bytes=physical_memory_bytes())
+    yield look_at_api(session)
+    yield look_at_discord(session, settings, has_library=version_of(DISCORD_PACKAGE) is not None)
 
 
 def look_at_python(running: tuple[int, int, int]) -> Finding:
@@ -167,7 +177,7 @@ def look_at_packages(lookup: Callable[[str], str | None]) -> Iterator[Finding]:
         yield Finding(
             "worker packages", "ok", ", ".join(f"{name} {lookup(name)}" for name in WORKER_PACKAGES)
         )
-    for extra, package in (("sentencepiece", "sentencepiece"), ("parquet", "pyarrow"), ("s3", "obstore")):
+    for extra, package in EXTRAS:
         found = lookup(package)
         if found is None:
             fix = f'pip install -c constraints.txt -e ".[{extra}]"'
@@ -307,6 +317,37 @@ def look_at_inference(settings: Settings, *, memory_bytes: int) -> Finding:
             "Set INFERENCE__MEMORY_BYTES lower, or leave it out: a quarter of the memory.",
         )
     return Finding("inference", "ok", found)
+
+
+def look_at_api(session: Session) -> Finding:
+    """Whether the API answers where the command line and the Discord bot look for it, and takes the key."""
+    try:
+        url, _ = session.address()
+        with session.connect() as client:
+            client.families()
+    except AppError as error:
+        found = f"no: {error.message}"
+        if error.code is ErrorCode.UNAUTHORIZED:
+            return Finding("API", "missing", found, "Set SECURITY__API_KEY as the API has it.")
+        fix = "Only if it should run by now: model-trainer up, or set API_BASE_URL to where it is."
+        return Finding("API", "note", found, fix)
+    return Finding("API", "ok", f"answers at {url} and takes the key")
+
+
+def look_at_discord(session: Session, settings: Settings, *, has_library: bool) -> Finding:
+    """Whether the Discord bot could start."""
+    if settings.discord_token is None and settings.discord_owner_id is None:
+        return Finding("Discord bot", "ok", "not set up; README, The Discord bot, tells how")
+    if not has_library:
+        fix = 'pip install -c constraints.txt -e ".[discord]"'
+        return Finding("Discord bot", "missing", "set up, but the extra discord is not installed", fix)
+    try:
+        name = session.ways.doors.check_discord(settings)
+    except AppError as error:
+        if error.code is ErrorCode.SERVICE_UNAVAILABLE:
+            return Finding("Discord bot", "note", error.message, "Once it can, the bot connects by itself.")
+        return Finding("Discord bot", "missing", "cannot start", error.message)
+    return Finding("Discord bot", "ok", f"Discord knows the token: it is {name}")
 
 
 def _flock(descriptor: int) -> None:

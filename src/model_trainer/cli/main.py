@@ -8,16 +8,18 @@ import typer
 
 from model_trainer.cli.commands import artifact, cleanup, detector, file, inspection, run, services, tokenizer
 from model_trainer.cli.registration import Group, new_group
-from model_trainer.cli.session import Session, Ways
+from model_trainer.cli.session import DEFAULT_API_URL, Session, Ways
 
-DEFAULT_API_URL = "http://127.0.0.1:8000"
 FLAGS = frozenset({"--json"})
 OPTIONS = frozenset({"--api-url", "--api-key", "--env-file"})
 
 JsonFlag = Annotated[
     bool, typer.Option("--json", help="JSON on standard output, everything else on standard error.")
 ]
-ApiUrl = Annotated[str, typer.Option("--api-url", envvar="API_BASE_URL", help="Where the API is.")]
+ApiUrl = Annotated[
+    str | None,
+    typer.Option("--api-url", envvar="API_BASE_URL", help=f"Where the API is; else {DEFAULT_API_URL}."),
+]
 ApiKey = Annotated[
     str | None,
     typer.Option("--api-key", envvar="SECURITY__API_KEY", help="The API's key, if it asks for one."),
@@ -65,7 +67,7 @@ def build() -> typer.Typer:
 def remember(
     ctx: typer.Context,
     json: JsonFlag = False,
-    api_url: ApiUrl = DEFAULT_API_URL,
+    api_url: ApiUrl = None,
     api_key: ApiKey = None,
     env_file: EnvFile = ".env",
 ) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from model_trainer.client import TrainerClient
     from model_trainer.core.config import Settings
 
+DEFAULT_API_URL = "http://127.0.0.1:8000"
 GRACE_SECONDS = 60.0
 
 
@@ -101,6 +102,15 @@ class Doors(Protocol):
         """The reaper and the cleanup, until told to stop."""
         ...
 
+    def tell_on_discord(self, settings: "Settings", *, api_url: str, api_key: str | None) -> None:
+        """The Discord bot, until told to stop. Raises CONFIG_INVALID for what it lacks, UNAUTHORIZED for a wrong token."""
+        ...
+
+    def check_discord(self, settings: "Settings") -> str:
+        """The name of the bot whose token is set. Raises what the bot would end with, SERVICE_UNAVAILABLE when Discord is
+        away."""
+        ...
+
     def rebuild(self, settings: "Settings", *, adopt: bool) -> Sequence[RebuiltRun]:
         """Brings back what Redis has lost and the disk has kept; with `adopt` also what another installation wrote."""
         ...
@@ -159,7 +169,8 @@ class Session:
 
     ways: Ways
     output: "Output"
-    api_url: str
+    api_url: str | None
+    """As --api-url or the environment say."""
     api_key: str | None
     env_file: Path | None
     """Read below the environment, if it is there."""
@@ -169,12 +180,19 @@ class Session:
         return self.ways.settings(self.env_file)
 
     def connect(self) -> "TrainerClient":
-        """A client of the API; the key is the one given, else the one in the settings."""
-        key = self.api_key
-        if key is None:
-            configured = self.settings().security.api_key
-            key = None if configured is None else configured.get_secret_value()
-        return self.ways.connect(self.api_url, key)
+        """A client of the API."""
+        return self.ways.connect(*self.address())
+
+    def address(self) -> tuple[str, str | None]:
+        """Where the API is, and its key: those given, else those in the settings."""
+        url, key = self.api_url, self.api_key
+        if url is None or key is None:
+            settings = self.settings()
+            if url is None:
+                url = settings.api_base_url or DEFAULT_API_URL
+            if key is None and settings.security.api_key is not None:
+                key = settings.security.api_key.get_secret_value()
+        return url, key
 
 
 def session_of(ctx: typer.Context) -> Session:

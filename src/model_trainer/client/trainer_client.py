@@ -18,6 +18,7 @@ from model_trainer.client.views import (
     CheckpointsView,
     EvaluationsView,
     FamiliesView,
+    HealthView,
     LogsView,
     ModelCardView,
     PredictionsView,
@@ -75,6 +76,10 @@ class TrainerClient:
     def is_alive(self) -> bool:
         """Whether the API answers, right now."""
         return self._connection.answers("/healthz")
+
+    def version(self) -> str:
+        """Which version the API is of."""
+        return read_view(HealthView, self._connection.get("/healthz")).version
 
     def is_ready(self) -> bool:
         """Whether the API has all it needs (Redis, a worker, disk), right now."""

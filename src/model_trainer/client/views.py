@@ -99,7 +99,10 @@ class RunView(View):
     created_at: str | None = None
     started_at: str | None = None
     finished_at: str | None = None
+    updated_at: str | None = None
     heartbeat_age_seconds: float | None = None
+    last_event_seq: int = 0
+    user_id: str | None = None
     metadata: dict[str, str] = {}
     result: dict[str, JsonValue] = {}
     spec: dict[str, JsonValue] = {}
@@ -358,6 +361,10 @@ class KindView(View):
     supported_tokenizers: tuple[str, ...] = ()
     available: bool = True
     extra: str = ""
+    example: dict[str, JsonValue] = {}
+    """A request for one."""
+    json_schema: dict[str, JsonValue] = {}
+    """Of such requests."""
 
 
 class FamiliesView(View):
@@ -365,6 +372,12 @@ class FamiliesView(View):
 
     families: tuple[KindView, ...] = ()
     tokenizers: tuple[KindView, ...] = ()
+
+
+class HealthView(View):
+    """That the API answers."""
+
+    version: str = ""
 
 
 class ServerEvent(View):

@@ -15,7 +15,8 @@ from model_trainer.core.contracts.inference import (
     Timings,
     Turn,
 )
-from model_trainer.core.contracts.run import Problem, Worker
+from model_trainer.core.contracts.run import Problem, ProblemFault, Worker
+from model_trainer.core.errors import ErrorCode
 from model_trainer.core.ports.inference import InferenceStore
 
 OWNER = "w-inference"
@@ -43,6 +44,12 @@ def presence() -> Worker:
 def echo(record: InferenceRecord) -> JsonObject:
     """What was asked, as the answer."""
     return {"asked": record.request.spec}
+
+
+def refusing(record: InferenceRecord) -> Problem:
+    """A fault that only the worker can see."""
+    fault = ProblemFault(pointer="/prompt_text", message="is too long")
+    return Problem(code=ErrorCode.CONFIG_INVALID, message="The prompt is too long.", faults=(fault,))
 
 
 def take(store: InferenceStore, *, most: int = 9) -> tuple[InferenceRecord, ...]:

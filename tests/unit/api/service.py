@@ -25,8 +25,10 @@ from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.failpoints import pass_by
 from model_trainer.engine.protocols import LanguageModelBackend
 from model_trainer.infra.persistence.memory import MemoryRunSignal, MemoryRunStore, MemoryWorkerRegistry
+from model_trainer.infra.persistence.memory_feed import MemoryEventFeed
 from model_trainer.infra.persistence.memory_inference import MemoryInferenceStore
 from model_trainer.infra.persistence.memory_references import MemoryReferences
+from model_trainer.infra.persistence.memory_watch_list import MemoryWatchList
 from model_trainer.infra.queue.memory import MemoryJobQueue
 from model_trainer.infra.storage.corpus_cache import LocalCorpusCache
 from model_trainer.infra.storage.corpus_root import CACHE_FOLDER
@@ -187,6 +189,8 @@ class Service:
             references=self.references,
             inference=self.inference,
             inference_signal=self.inference_signal,
+            feed=MemoryEventFeed(self.runs),
+            watch_list=MemoryWatchList(),
             reached=pass_by,
             training=TrainingOrchestrator(
                 runs=self.runs, artifacts=self.artifacts, needs=needs, queue_name=rq.queue_name

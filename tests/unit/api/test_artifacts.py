@@ -7,8 +7,9 @@ from starlette.testclient import TestClient
 
 from model_trainer.api.byte_ranges import wanted_range
 from model_trainer.core.contracts.ids import new_ulid
-from model_trainer.core.contracts.manifest import ArtifactFile, HostFacts, Manifest, Revision
+from model_trainer.core.contracts.manifest import ArtifactFile, Revision
 from model_trainer.core.errors import AppError
+from tests.manifests import completed_manifest
 from tests.unit.api.service import Service
 
 CONTENT = bytes(range(256)) * 4
@@ -24,26 +25,11 @@ def item_id(service: Service) -> str:
     service.write("models", item_id, "logs.jsonl", b"{}\n")
     sealed = ArtifactFile(path="model.safetensors", num_bytes=len(CONTENT), sha256=SHA256)
     later = ArtifactFile(path="eval/metrics.json", num_bytes=2, sha256="a" * 64)
-    manifest = Manifest(
-        kind="models",
-        item_id=item_id,
-        status="completed",
-        created_at="2026-01-01T00:00:00Z",
-        finished_at=None,
-        spec={},
-        resolved={},
-        libraries={},
-        seed=1,
-        git_commit=None,
-        host=HostFacts(hostname="h", platform="p", python="3", cpu="c", cpu_count=1, gpus=(), memory_bytes=1),
-        corpus=None,
-        tokenizer_id=None,
-        tokenizer_sha256=None,
-        timings_seconds={},
-        metrics={},
-        problem=None,
-        attempts=(),
-        files=(sealed, ArtifactFile(path="logs.jsonl", num_bytes=1, sha256="b" * 64)),
+    manifest = completed_manifest(
+        "models",
+        item_id,
+        sealed,
+        ArtifactFile(path="logs.jsonl", num_bytes=1, sha256="b" * 64),
         revisions=(Revision(job="evaluate_model", job_id=new_ulid(), created_at="", files=(later,)),),
     )
     service.write("models", item_id, "manifest.json", manifest.model_dump_json().encode())

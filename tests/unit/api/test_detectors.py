@@ -17,8 +17,8 @@ from model_trainer.models.recipe_file import write_recipe
 from model_trainer.registry import Registry
 from model_trainer.tokenizers.bpe import TOKENIZER as BPE
 from tests.unit.api.conftest import Connect
+from tests.unit.api.orders import tokenizer, training
 from tests.unit.api.service import GIB, Service, ToyFamily
-from tests.unit.api.test_orders import tokenizer, training
 from tests.unit.api.toy_detector import ROWS, ToyDetector, body, detectors, trained
 
 
@@ -85,7 +85,7 @@ REFUSED: list[tuple[dict[str, object], str, str]] = [
     ({"tokenizer_id": new_ulid(), "vocab_size": None}, "CONFIG_INVALID", "/tokenizer_id"),
     ({"compare_to_run_id": new_ulid()}, "CONFIG_INVALID", "/compare_to_run_id"),
     ({"init_from": {"run_id": new_ulid()}}, "CONFIG_INVALID", "/init_from/run_id"),
-    ({"from_scratch": False}, "CONFIG_INVALID", ""),
+    ({"from_scratch": False}, "CONFIG_INVALID", "/vocab_size"),
     ({"min_params": 503}, "CONFIG_INVALID", "/min_params"),
     ({"min_params": 8195, "vocab_size": None}, "CONFIG_INVALID", "/min_params"),
     ({"min_params": 503, "model_name": "some/encoder"}, "CONFIG_INVALID", "/min_params"),
@@ -415,11 +415,11 @@ def test_an_order_without_a_body_is_one_with_defaults(
     [
         ("calibrate", {"unknown": 1}, "CONFIG_INVALID", "/unknown"),
         ("calibrate", {"decision": "best"}, "CONFIG_INVALID", "/decision"),
-        ("calibrate", {"length_buckets": [120, 60]}, "CONFIG_INVALID", ""),
+        ("calibrate", {"length_buckets": [120, 60]}, "CONFIG_INVALID", "/length_buckets"),
         ("export", {"quantize": "yes"}, "CONFIG_INVALID", "/quantize"),
         ("evaluate", {"corpus_path": "demo"}, "CONFIG_INVALID", "/corpus_path"),
-        ("evaluate", {}, "CONFIG_INVALID", ""),
-        ("evaluate", {"split": "train", "data_paths": ["texts.csv"]}, "CONFIG_INVALID", ""),
+        ("evaluate", {}, "CONFIG_INVALID", "/split"),
+        ("evaluate", {"split": "train", "data_paths": ["texts.csv"]}, "CONFIG_INVALID", "/split"),
         ("evaluate", {"data_paths": ["absent"]}, "DATA_NOT_FOUND", "/data_paths/0"),
         ("evaluate", {"data_paths": ["texts.csv"], "columns": {"text_col": "x"}}, "CONFIG_INVALID", "/columns/text_col"),
         ("evaluate", {"split": "test"}, "CONFIG_INVALID", "/split"),

@@ -11,8 +11,8 @@ from model_trainer.api import log_reader
 from model_trainer.api.log_reader import LogFile
 from model_trainer.api.series_reader import series_document, series_rows
 from model_trainer.core.contracts.ids import new_ulid
+from tests.unit.api.orders import tokenizer, training
 from tests.unit.api.service import Service
-from tests.unit.api.test_orders import tokenizer, training
 
 LONG = "x" * log_reader.BLOCK_BYTES
 

@@ -8,8 +8,8 @@ from model_trainer.core.contracts.detector import CalibrateSpec
 from model_trainer.core.contracts.detector_evaluation import DetectorEvaluation, Figure, NullTest, Ranking
 from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.contracts.model_card import ModelCard
+from tests.unit.api.orders import tokenizer, training
 from tests.unit.api.service import Service
-from tests.unit.api.test_orders import tokenizer, training
 from tests.unit.api.toy_detector import body, detectors, trained
 
 

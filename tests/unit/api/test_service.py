@@ -19,8 +19,8 @@ from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.infra.persistence.memory import MemoryRunStore
 from model_trainer.infra.storage.stores.memory import MemoryStore
 from tests.unit.api.conftest import Connect
+from tests.unit.api.orders import tokenizer, training
 from tests.unit.api.service import Service, settings_with
-from tests.unit.api.test_orders import tokenizer, training
 
 
 def test_the_process_says_that_it_answers(client: TestClient) -> None:

@@ -18,11 +18,11 @@ from model_trainer.core.contracts.checkpoint import (
     WindowState,
 )
 from model_trainer.core.contracts.ids import new_ulid
-from model_trainer.core.contracts.manifest import HostFacts, Manifest
 from model_trainer.core.contracts.run import HandBack, Outcome, RunKind, RunQuery, RunStatus
 from model_trainer.models.recipe_file import write_recipe
+from tests.manifests import completed_manifest
+from tests.unit.api.orders import tokenizer, training
 from tests.unit.api.service import Service, ToyFamily, ToySpec
-from tests.unit.api.test_orders import tokenizer, training
 
 
 def put_checkpoint(service: Service, run_id: str, step: int, *, best: int | None = None) -> Path:
@@ -55,29 +55,9 @@ def put_manifest(
     service: Service, run_id: str, *, spec: JsonObject | None = None, installation_id: str | None = None
 ) -> None:
     """A run's manifest.json as its worker leaves it."""
-    host = HostFacts(hostname="h", platform="p", python="3", cpu="c", cpu_count=1, gpus=(), memory_bytes=1)
-    manifest = Manifest(
-        installation_id=installation_id,
-        kind="models",
-        item_id=run_id,
-        status="running",
-        created_at="now",
-        finished_at=None,
-        spec=service.runs.get(run_id).spec if spec is None else spec,
-        resolved={},
-        libraries={},
-        seed=1,
-        git_commit=None,
-        host=host,
-        corpus=None,
-        tokenizer_id=None,
-        tokenizer_sha256=None,
-        timings_seconds={},
-        metrics={},
-        problem=None,
-        attempts=(),
-        files=(),
-    )
+    spec = service.runs.get(run_id).spec if spec is None else spec
+    changed: dict[str, object] = {"status": "running", "installation_id": installation_id}
+    manifest = completed_manifest("models", run_id, spec=spec).model_copy(update=changed)
     service.write("models", run_id, "manifest.json", manifest.model_dump_json().encode())
 
 

@@ -17,8 +17,8 @@ from model_trainer.core.contracts.run import Phase, Progress, RunStatus
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.infra.persistence.memory import MemoryRunSignal, MemoryRunStore
 from tests.unit.api.conftest import Connect
+from tests.unit.api.orders import training
 from tests.unit.api.service import Service
-from tests.unit.api.test_orders import training
 
 SSE = {"Accept": "text/event-stream"}
 

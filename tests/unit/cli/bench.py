@@ -63,6 +63,7 @@ class FakeDoors:
     document: str = '{"openapi":"3.1.0"}\n'
     redis_answers: bool = True
     store_fault: AppError | None = None
+    discord_fault: AppError | None = None
     server: Path | None = Path("/opt/valkey-server")
     stacks: list[FakeStack] = field(default_factory=list)
     stop_at_once: bool = True
@@ -82,6 +83,14 @@ class FakeDoors:
 
     def maintain(self, settings: Settings) -> None:
         self.log.append("maintain")
+
+    def tell_on_discord(self, settings: Settings, *, api_url: str, api_key: str | None) -> None:
+        self.log.append(f"discord {settings.redis_url.get_secret_value()} {api_url} {api_key}")
+
+    def check_discord(self, settings: Settings) -> str:
+        if self.discord_fault is not None:
+            raise self.discord_fault
+        return "trainer"
 
     def rebuild(self, settings: Settings, *, adopt: bool) -> list[Rebuilt]:
         self.log.append(f"rebuild {adopt}")

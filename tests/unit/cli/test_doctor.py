@@ -11,6 +11,7 @@ from model_trainer.core.compute.machine import hostname
 from model_trainer.core.config import load_settings
 from model_trainer.core.errors import AppError, ErrorCode
 from tests.unit.cli.bench import Bench
+from tests.unit.client.fake_api import Answer, problem
 
 CPU_TORCH = json.dumps({"version": "2.13.0+cpu", "cuda": None, "gpus": []})
 
@@ -183,12 +184,81 @@ def test_processor_and_memory_are_told() -> None:
 
 def test_missing_packages_say_which_extra_brings_them() -> None:
     none = list(doctor.look_at_packages(lambda _name: None))
-    assert [one.state for one in none] == ["missing", "note", "note", "note"]
+    assert [one.state for one in none] == ["missing", "note", "note", "note", "note"]
     assert '".[worker]"' in none[0].fix
     assert '".[parquet]"' in none[2].fix
     assert '".[s3]"' in none[3].fix
+    assert '".[discord]"' in none[4].fix
     assert "workers of one queue must be alike" in none[2].fix
-    assert [one.state for one in doctor.look_at_packages(lambda _name: "1.0")] == ["ok"] * 4
+    assert [one.state for one in doctor.look_at_packages(lambda _name: "1.0")] == ["ok"] * 5
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "part"),
+    [
+        ({"families": [], "tokenizers": []}, "ok", "answers at http://127.0.0.1:8000 and takes the key"),
+        (problem(401, "UNAUTHORIZED", "The key is wrong."), "missing", "The key is wrong."),
+        (problem(503, "SERVICE_UNAVAILABLE", "Not yet."), "note", "Not yet."),
+    ],
+)
+def test_the_api_is_asked_with_the_key(
+    bench: Bench,
+    capsys: pytest.CaptureFixture[str],
+    answer: Answer | dict[str, object],
+    state: str,
+    part: str,
+) -> None:
+    bench.api.on("GET", "/families", answer)
+
+    found = findings(bench, capsys)["API"]
+
+    assert (found["state"], part in found["found"]) == (state, True)
+    assert ("API_BASE_URL" in found["fix"]) == (state == "note")
+
+
+def test_a_discord_bot_that_nobody_set_up_is_no_fault(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.doors.discord_fault = AppError(ErrorCode.CONFIG_INVALID, "It was asked.")
+
+    found = findings(bench, capsys)["Discord bot"]
+
+    assert (found["state"], "not set up" in found["found"]) == ("ok", True)
+
+
+@pytest.mark.parametrize("variable", ["DISCORD_TOKEN", "DISCORD_OWNER_ID"])
+@pytest.mark.parametrize(
+    ("fault", "state", "part"),
+    [
+        (None, "ok", "trainer"),
+        (AppError(ErrorCode.CONFIG_INVALID, "DISCORD_... is not set"), "missing", "is not set"),
+        (AppError(ErrorCode.UNAUTHORIZED, "Discord does not accept it."), "missing", "does not accept"),
+        (AppError(ErrorCode.SERVICE_UNAVAILABLE, "Discord cannot be reached."), "note", "cannot be reached"),
+    ],
+)
+def test_discord_is_asked_who_the_bot_is_when_it_is_set_up(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variable: str,
+    fault: AppError | None,
+    state: str,
+    part: str,
+) -> None:
+    monkeypatch.setenv(variable, "123")
+    bench.doors.discord_fault = fault
+
+    found = findings(bench, capsys)["Discord bot"]
+
+    assert found["state"] == state
+    assert part in found["found"] + found["fix"]
+
+
+def test_a_bot_that_is_set_up_misses_its_library(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISCORD_TOKEN", "123")
+    found = doctor.look_at_discord(bench.session(), load_settings(env_file=None), has_library=False)
+
+    assert (found.state, '".[discord]"' in found.fix) == ("missing", True)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,24 @@ import pytest
 
 from model_trainer.cli.commands import run
 from model_trainer.cli.main import build, hoist
+from model_trainer.core.errors import AppError, ErrorCode
 from tests.unit.cli.bench import Bench
 from tests.unit.client.fake_api import RUN_ID, page, problem, run_view
 
-HEAVY = ("torch", "transformers", "sklearn", "tokenizers", "numpy", "pydantic", "httpx", "fastapi", "redis")
+HEAVY = (
+    "torch",
+    "transformers",
+    "sklearn",
+    "tokenizers",
+    "numpy",
+    "pydantic",
+    "httpx",
+    "fastapi",
+    "redis",
+    "discord",
+    "aiohttp",
+    "asyncio",
+)
 
 
 def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
@@ -33,6 +47,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
         "worker",
         "inference",
         "maintenance",
+        "discord",
         "rebuild",
         "demo",
         "doctor",
@@ -106,6 +121,32 @@ def test_the_key_in_dot_env_is_used_and_can_be_left_aside(bench: Bench, tmp_path
     assert bench.run("run", "list") == 0
     assert bench.run("run", "list", "--env-file", "") == 0
     assert bench.keys == ["from-file", None]
+
+
+def test_the_address_in_dot_env_is_used_unless_the_environment_or_an_option_name_another(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.api.on("GET", "/runs", page())
+    assert bench.run("run", "list") == 0
+    (tmp_path / ".env").write_text("API_BASE_URL=http://file.test\n")
+    assert bench.run("run", "list") == 0
+    assert bench.run("run", "list", "--env-file", "") == 0
+    monkeypatch.setenv("API_BASE_URL", "http://env.test")
+    assert bench.run("run", "list") == 0
+    assert bench.run("run", "list", "--api-url", "http://option.test") == 0
+
+    default = "http://127.0.0.1:8000"
+    assert bench.urls == [default, "http://file.test", default, "http://env.test", "http://option.test"]
+
+
+def test_settings_are_read_only_where_address_or_key_are_left_to_them(bench: Bench) -> None:
+    bench.settings_fault = AppError(ErrorCode.CONFIG_INVALID, "Settings are not valid.")
+    bench.api.on("GET", "/runs", page())
+
+    assert bench.run("run", "list", "--api-url", "http://a.test", "--api-key", "") == 0
+    assert bench.run("run", "list", "--api-url", "http://a.test") == 1
+    assert bench.run("run", "list", "--api-key", "k") == 1
+    assert bench.keys == [""]
 
 
 def test_a_refusal_is_one_line_its_fields_and_the_request_id(

@@ -29,6 +29,28 @@ def test_each_service_is_one_command(bench: Bench, monkeypatch: pytest.MonkeyPat
     assert bench.doors.log == ["serve 127.0.0.1:81", *worked, "maintain"]
 
 
+def test_the_discord_bot_is_told_where_the_api_is_and_where_redis_is(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("API_BASE_URL=http://api.test:81\nSECURITY__API_KEY=hush\n")
+    (tmp_path / "kept").mkdir()
+
+    assert bench.run("discord") == 0
+    assert bench.run("discord", "--state", "kept", "--api-url", "http://other.test", "--api-key", "k") == 0
+
+    assert bench.doors.log == [
+        "discord redis://127.0.0.1:6379/0 http://api.test:81 hush",
+        "discord unix:///made-up.sock http://other.test k",
+    ]
+    assert [stack.state for stack in bench.doors.stacks] == [Path("kept")]
+
+
+def test_a_state_folder_that_is_not_there_is_no_place_for_the_bot(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench.run("discord", "--state", "nowhere") == 1
+    assert "There is no folder nowhere" in capsys.readouterr().err
+    assert bench.doors.log == []
+
+
 def test_openapi_is_printed_written_and_checked(
     bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

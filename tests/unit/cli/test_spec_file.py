@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from model_trainer.cli.spec_file import build_spec, read_spec, typed_value
+from model_trainer.cli.spec_file import build_spec, read_spec
 from model_trainer.core.errors import AppError, ErrorCode
 
 
@@ -34,27 +34,6 @@ def test_json_is_read_too_and_so_is_standard_input(tmp_path: Path, monkeypatch: 
     assert read_spec(str(file)) == {"vocab_size": 300, "special_tokens": ["<a>"]}
     monkeypatch.setattr("sys.stdin", io.StringIO("method: bpe\n"))
     assert read_spec("-") == {"method": "bpe"}
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("3", 3),
-        ("1e-3", 0.001),
-        ("-2.5E+3", -2500.0),
-        ("true", True),
-        ("null", None),
-        ("", None),
-        ("[1, two]", [1, "two"]),
-        ("cosine", "cosine"),
-        ("'3'", "3"),
-        ("{unclosed", "{unclosed"),
-        ("2026-11-21", "2026-11-21"),
-        ("!!python/object/apply:os.system [ls]", "!!python/object/apply:os.system [ls]"),
-    ],
-)
-def test_values_are_typed_as_in_yaml(text: str, value: object) -> None:
-    assert typed_value(text) == value
 
 
 @pytest.mark.parametrize("content", ["[1, 2]", "just text", "a: [", "1: 2", "d: 2026-11-21", ""])

@@ -221,6 +221,20 @@ def test_an_id_cannot_leave_its_place_in_the_path() -> None:
     ]
 
 
+def test_the_version_is_the_apis_own() -> None:
+    api = FakeApi().on("GET", "/healthz", {"status": "ok", "version": "1.2.3"}, {"status": "ok"})
+    with api.client() as client:
+        assert client.version() == "1.2.3"
+        assert client.version() == ""
+
+
+def test_a_familys_schema_and_example_are_kept() -> None:
+    kind: dict[str, object] = {"name": "gpt2", "json_schema": {"type": "object"}, "example": {"seed": 1}}
+    with FakeApi().on("GET", "/families", {"families": [kind]}).client() as client:
+        (family,) = client.families().families
+    assert (family.json_schema, family.example) == ({"type": "object"}, {"seed": 1})
+
+
 def test_health_is_asked_once_and_never_raises() -> None:
     api = (
         FakeApi()

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from model_trainer.core.artifact_files import MANIFEST
 from model_trainer.core.contracts.ids import new_ulid
-from model_trainer.core.contracts.run import NewRun, Outcome, RunKind, RunStatus
+from model_trainer.core.contracts.run import Outcome, RunKind, RunStatus
 from model_trainer.core.errors import ErrorCode
 from model_trainer.core.files import sha256_of
 from model_trainer.core.stored_artifact import stored_things
@@ -20,6 +20,7 @@ from model_trainer.maintenance.records import RecordKeeper
 from model_trainer.worker.account import ArtifactAccount
 from model_trainer.worker.manifests import read_manifest, verify
 from model_trainer.worker.storing import read_form
+from tests.contract.run_stores import new_run
 from tests.unit.worker.bench import Bench
 
 
@@ -30,17 +31,7 @@ def bench() -> Bench:
 
 def _lost(bench: Bench, *, kind: RunKind = RunKind.TRAIN, parent: str | None = None) -> str:
     """A run whose workers died until the store gave it up."""
-    run = NewRun(
-        run_id=new_ulid(),
-        kind=kind,
-        queue="training",
-        family="gpt2",
-        spec={"seed": 7},
-        user_id=None,
-        metadata={},
-        parent_run_id=parent,
-        request_id="r-1",
-    )
+    run = new_run(kind=kind, spec={"seed": 7}, user_id=None, parent_run_id=parent)
     bench.store.submit(run, idempotency=None)
     while bench.store.get(run.run_id).status is not RunStatus.FAILED:
         epoch = bench.store.get(run.run_id).epoch

@@ -12,12 +12,14 @@ import pytest
 from model_trainer.container import ARRIVALS_FOLDER, Container, in_memory
 from model_trainer.core.config import load_settings
 from model_trainer.core.contracts.ids import new_ulid
-from model_trainer.core.contracts.run import HandBack, Lease, NewRun, Outcome, RunKind, RunStatus
+from model_trainer.core.contracts.run import HandBack, Lease, Outcome, RunStatus
 from model_trainer.core.errors import AppError, Reason
 from model_trainer.core.ports.storage import CorpusCacheEntry
 from model_trainer.infra.persistence.memory import MemoryRunStore
 from model_trainer.maintenance.chores import ARRIVAL_SECONDS, SMALL_FILE_SECONDS, maintain, rebuild
 from model_trainer.worker.account import ArtifactAccount
+from tests.contract.run_stores import new_run
+from tests.unit.maintenance.tokenizers import completed_tokenizer
 
 PATIENCE_SECONDS = 20.0
 
@@ -37,17 +39,7 @@ def container(tmp_path: Path) -> Container:
 
 
 def submitted(container: Container) -> str:
-    run = NewRun(
-        run_id=new_ulid(),
-        kind=RunKind.TRAIN,
-        queue="training",
-        family="gpt2",
-        spec={},
-        user_id=None,
-        metadata={},
-        parent_run_id=None,
-        request_id="r-1",
-    )
+    run = new_run(spec={}, user_id=None)
     return container.runs.submit(run, idempotency=None).record.run_id
 
 
@@ -159,26 +151,6 @@ def test_a_lost_store_is_brought_back(container: Container) -> None:
     assert container.runs.get(run_id).status is RunStatus.QUEUED
 
 
-def completed_tokenizer(container: Container) -> str:
-    """A tokenizer that nothing was made with, trained a moment ago."""
-    run = NewRun(
-        run_id=new_ulid(),
-        kind=RunKind.TOKENIZER,
-        queue="short",
-        family="char",
-        spec={},
-        user_id=None,
-        metadata={},
-        parent_run_id=None,
-        request_id="r-1",
-    )
-    container.runs.submit(run, idempotency=None)
-    lease = container.runs.claim(run.run_id, epoch=0, owner="w", host="h", lease_seconds=3600)
-    assert lease is not None
-    container.runs.finish(lease, Outcome(status=RunStatus.COMPLETED, message="Done."))
-    return run.run_id
-
-
 def rounds_passed(container: Container, number: int) -> Callable[[], bool]:
     """Asked again and again, says when every chore had its turn so often: the first chore of a round has closed an account
     that was opened in the round before."""
@@ -219,7 +191,7 @@ def test_unused_tokenizers_go_only_where_somebody_wants_that(container: Containe
     settings = container.settings.model_copy(update={"app": app.model_copy(update=changed)})
     cleaned = threading.Event()
     container = replace(container, settings=settings, corpus_cache=Cache(cleaned))
-    tokenizer_id = completed_tokenizer(container)
+    tokenizer_id = completed_tokenizer(container).run_id
 
     if enabled:
         maintained_until(container, lambda: not knows(container, tokenizer_id))

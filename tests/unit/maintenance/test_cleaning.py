@@ -1,7 +1,6 @@
 """A clean-up on request works on a whole installation, also where the clock is told to leave it alone."""
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +9,11 @@ import pytest
 
 from model_trainer.container import Container, local
 from model_trainer.core.config import load_settings
-from model_trainer.core.contracts.ids import new_ulid
-from model_trainer.core.contracts.run import NewRun, Outcome, RunKind, RunStatus
+from model_trainer.core.contracts.manifest import ArtifactFile
 from model_trainer.maintenance.cleaning import CleanUp, clean_up
+from tests.manifests import completed_manifest
 from tests.unit.maintenance.test_corpus_cache_cleanup import Cache
-from tests.unit.maintenance.test_tokenizer_cleanup import manifest_of
+from tests.unit.maintenance.tokenizers import completed_tokenizer
 
 Make = Callable[..., Container]
 
@@ -40,33 +39,16 @@ def make(tmp_path: Path) -> Make:
 
 def tokenizer(container: Container) -> str:
     """A completed one, sealed."""
-    run = NewRun(
-        run_id=new_ulid(),
-        kind=RunKind.TOKENIZER,
-        queue="short",
-        family="char",
-        spec={},
-        user_id=None,
-        metadata={},
-        parent_run_id=None,
-        request_id="r-1",
-    )
-    container.runs.submit(run, idempotency=None)
-    lease = container.runs.claim(run.run_id, epoch=0, owner="w", host="h", lease_seconds=60)
-    assert lease is not None
-    container.artifacts.keep_record(
-        container.runs.finish(lease, Outcome(status=RunStatus.COMPLETED, message="Done."))
-    )
-    folder = container.artifacts.create("tokenizers", run.run_id)
+    record = completed_tokenizer(container)
+    container.artifacts.keep_record(record)
+    folder = container.artifacts.create("tokenizers", record.run_id)
     (folder / "tokenizer.json").write_text("1234567")
-    manifest = json.loads(manifest_of(run.run_id))
     digest = hashlib.sha256(b"1234567").hexdigest()
-    manifest |= {
-        "files": [{"path": "tokenizer.json", "num_bytes": 7, "sha256": digest}],
-        "revisions": [],
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return run.run_id
+    file = ArtifactFile(path="tokenizer.json", num_bytes=7, sha256=digest)
+    (folder / "manifest.json").write_text(
+        completed_manifest("tokenizers", record.run_id, file).model_dump_json()
+    )
+    return record.run_id
 
 
 def test_tokenizers_go(make: Make) -> None:

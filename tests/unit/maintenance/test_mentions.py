@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from model_trainer.core.contracts.ids import new_ulid
-from model_trainer.core.contracts.run import NewRun, RunKind
+from model_trainer.core.contracts.run import RunKind
 from model_trainer.infra.persistence.memory import MemoryRunStore
 from model_trainer.infra.queue.memory import MemoryJobQueue
 from model_trainer.maintenance.mentions import RUNS_A_PAGE, Mentions
+from tests.contract.run_stores import new_run
 
 OLD = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 """An id of 2016."""
@@ -29,16 +30,11 @@ class House:
         return min(self.wanted)
 
     def order(self, tokenizer_id: str, *, run_id: str | None = None, kind: RunKind = RunKind.TRAIN) -> str:
-        run = NewRun(
+        run = new_run(
             run_id=run_id or new_ulid(),
             kind=kind,
-            queue="training",
-            family="gpt2",
             spec={"inner": [{"tokenizer_id": tokenizer_id}]},
             user_id=None,
-            metadata={},
-            parent_run_id=None,
-            request_id="r-1",
         )
         return self.runs.submit(run, idempotency=None).record.run_id
 

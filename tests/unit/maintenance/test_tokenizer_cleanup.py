@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from model_trainer.core.contracts.ids import new_ulid
-from model_trainer.core.contracts.manifest import ArtifactFile, ArtifactKind, HostFacts, Manifest, Revision
-from model_trainer.core.contracts.run import NewRun, Outcome, RunKind, RunRecord, RunStatus
+from model_trainer.core.contracts.manifest import ArtifactFile, ArtifactKind, Revision
+from model_trainer.core.contracts.run import Outcome, RunKind, RunRecord, RunStatus
 from model_trainer.core.errors import AppError, ErrorCode, Reason
 from model_trainer.infra.persistence.memory import MemoryRunStore
 from model_trainer.infra.persistence.memory_references import MemoryReferences
@@ -20,11 +20,9 @@ from model_trainer.infra.queue.memory import MemoryJobQueue
 from model_trainer.infra.storage.artifact_tree import LocalArtifactTree
 from model_trainer.infra.storage.stores.memory import MemoryStore
 from model_trainer.maintenance.mentions import RUNS_A_PAGE, Mentions
-from model_trainer.maintenance.tokenizer_cleanup import (
-    AT_ONCE,
-    DAY_SECONDS,
-    TokenizerCleaner,
-)
+from model_trainer.maintenance.tokenizer_cleanup import AT_ONCE, DAY_SECONDS, TokenizerCleaner
+from tests.contract.run_stores import new_run
+from tests.manifests import completed_manifest
 
 NEVER_MADE = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 """The id of a run that was to be ordered in 2016."""
@@ -102,16 +100,11 @@ class House:
 
     def run(self, kind: RunKind, *, status: RunStatus = RunStatus.COMPLETED, tokenizer_id: str = "") -> str:
         """A run that stands there."""
-        run = NewRun(
-            run_id=new_ulid(),
+        run = new_run(
             kind=kind,
-            queue="short",
             family="bpe",
             spec={"corpus_path": f"sha256:{CORPUS}.txt", "tokenizer_id": tokenizer_id},
             user_id=None,
-            metadata={},
-            parent_run_id=None,
-            request_id="r-1",
         )
         record = self.runs.submit(run, idempotency=None).record
         if status is RunStatus.COMPLETED or status is RunStatus.FAILED:
@@ -177,41 +170,14 @@ def house(tmp_path: Path) -> House:
 
 
 def manifest_of(tokenizer_id: str) -> bytes:
-    return (
-        Manifest(
-            kind="tokenizers",
-            item_id=tokenizer_id,
-            status="completed",
-            created_at="2026-01-01T00:00:00Z",
-            finished_at=None,
-            spec={},
-            resolved={},
-            libraries={},
-            seed=0,
-            git_commit=None,
-            host=HostFacts(
-                hostname="h", platform="p", python="3", cpu="c", cpu_count=1, gpus=(), memory_bytes=1
-            ),
-            corpus=None,
-            tokenizer_id=None,
-            tokenizer_sha256=None,
-            timings_seconds={},
-            metrics={},
-            problem=None,
-            attempts=(),
-            files=(ArtifactFile(path="tokenizer.json", num_bytes=7, sha256="a" * 64),),
-            revisions=(
-                Revision(
-                    job="evaluate",
-                    job_id="J",
-                    created_at="2026-01-02T00:00:00Z",
-                    files=(ArtifactFile(path="e.json", num_bytes=1, sha256="b" * 64),),
-                ),
-            ),
-        )
-        .model_dump_json()
-        .encode()
+    later = ArtifactFile(path="e.json", num_bytes=1, sha256="b" * 64)
+    manifest = completed_manifest(
+        "tokenizers",
+        tokenizer_id,
+        ArtifactFile(path="tokenizer.json", num_bytes=7, sha256="a" * 64),
+        revisions=(Revision(job="evaluate", job_id="J", created_at="2026-01-02T00:00:00Z", files=(later,)),),
     )
+    return manifest.model_dump_json().encode()
 
 
 def test_a_tokenizer_that_nothing_was_made_with_goes_and_leaves_nothing(house: House) -> None:

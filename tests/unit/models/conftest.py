@@ -1,14 +1,8 @@
-"""One thread: tiny tensors are fastest so, and results are bitwise repeatable on any machine."""
-
-from collections.abc import Iterator
+"""One thread for every test of this folder: results are bitwise repeatable so."""
 
 import pytest
-import torch
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def always_one_thread(one_thread: None) -> None:
+    """Nobody here need ask for it."""

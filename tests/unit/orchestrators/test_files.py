@@ -9,7 +9,7 @@ from ulid import ULID
 
 from model_trainer.core.contracts.files import NewUpload, StoredFile
 from model_trainer.core.contracts.ids import new_ulid
-from model_trainer.core.contracts.run import NewRun, RunKind, RunRecord
+from model_trainer.core.contracts.run import RunRecord
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.infra.persistence.memory import MemoryRunStore
 from model_trainer.infra.persistence.memory_references import MemoryReferences
@@ -17,6 +17,7 @@ from model_trainer.infra.queue.memory import MemoryJobQueue
 from model_trainer.infra.storage.uploads import LocalUploads
 from model_trainer.orchestrators.files import FileOrchestrator
 from model_trainer.orchestrators.needs import thing_of_file
+from tests.contract.run_stores import new_run
 from tests.unit.infra.storage.stocked_store import StockedStore, sha256
 
 DATA = b"a file"
@@ -184,17 +185,7 @@ def test_a_run_that_is_just_being_made_keeps_its_file(desk: Desk) -> None:
 def test_one_run_that_lives_is_reason_enough(desk: Desk) -> None:
     unborn = referred_by_a_run_of_long_ago(desk, seconds=3601)
     born = referred_by_a_run_of_long_ago(desk, seconds=3602)
-    run = NewRun(
-        run_id=born,
-        kind=RunKind.TRAIN,
-        queue="long",
-        family="toy",
-        spec={},
-        user_id=None,
-        metadata={},
-        parent_run_id=None,
-        request_id="r",
-    )
+    run = new_run(run_id=born, family="toy", spec={}, user_id=None)
     desk.runs.submit(run, idempotency=None)
     refused = desk.refusal_to_delete()
 

@@ -5,8 +5,7 @@ import time
 import pytest
 
 from model_trainer.core.contracts.detector import CalibrateSpec, ExportSpec
-from model_trainer.core.contracts.ids import new_ulid
-from model_trainer.core.contracts.run import NewRun, Outcome, RunKind, RunRecord, RunStatus
+from model_trainer.core.contracts.run import Outcome, RunKind, RunRecord, RunStatus
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.infra.persistence.memory import MemoryRunStore
 from model_trainer.infra.persistence.memory_references import MemoryReferences
@@ -15,6 +14,7 @@ from model_trainer.infra.storage.memory import MemoryArtifactTree
 from model_trainer.infra.storage.stores.memory import MemoryStore
 from model_trainer.orchestrators.follow_ups import CalibrationOrchestrator, ExportOrchestrator
 from model_trainer.orchestrators.needs import Needs
+from tests.contract.run_stores import new_run
 
 
 class House:
@@ -34,16 +34,11 @@ class House:
 
     def run(self, *, kind: RunKind = RunKind.TRAIN, family: str = "text_detector") -> RunRecord:
         """A queued run."""
-        new = NewRun(
-            run_id=new_ulid(),
+        new = new_run(
             kind=kind,
-            queue="long",
             family=family,
             spec={"data_paths": ["a.csv"]} if family == "text_detector" else {"corpus_path": "a.txt"},
             user_id="u",
-            metadata={},
-            parent_run_id=None,
-            request_id="r",
         )
         return self.runs.submit(new, idempotency=None).record
 

@@ -17,6 +17,7 @@ from model_trainer.infra.storage.memory import MemoryArtifactTree
 from model_trainer.orchestrators.needs import Needs, thing_of_file, thing_of_tokenizer, things_needed
 from model_trainer.orchestrators.records import Records
 from model_trainer.orchestrators.training import TrainingOrchestrator
+from tests.contract.run_stores import new_run
 from tests.unit.infra.storage.stocked_store import StockedStore, sha256
 
 TEXT, OTHER = b"text", b"other"
@@ -60,17 +61,7 @@ class House:
     def submit(
         self, spec: JsonObject, *, kind: RunKind = RunKind.TRAIN, idempotency: IdempotencyKey | None = None
     ) -> RunRecord:
-        run = NewRun(
-            run_id=new_ulid(),
-            kind=kind,
-            queue="long",
-            family="toy",
-            spec=spec,
-            user_id=None,
-            metadata={},
-            parent_run_id=None,
-            request_id="r",
-        )
+        run = new_run(kind=kind, family="toy", spec=spec, user_id=None)
         return self.records.submit(run, idempotency=idempotency).record
 
     def referred_by(self, spec: JsonObject) -> list[tuple[str, ...]]:

@@ -10,15 +10,7 @@ from model_trainer.core.config import load_settings
 from model_trainer.core.contracts.base import JsonObject, parse_json_object
 from model_trainer.core.contracts.events import Event
 from model_trainer.core.contracts.ids import new_ulid
-from model_trainer.core.contracts.run import (
-    Flags,
-    Lease,
-    NewRun,
-    Outcome,
-    RunKind,
-    RunRecord,
-    RunUpdate,
-)
+from model_trainer.core.contracts.run import Flags, Lease, Outcome, RunKind, RunRecord, RunUpdate
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.failpoints import Failpoint, Reached
 from model_trainer.infra.persistence.memory import MemoryRunStore
@@ -30,6 +22,7 @@ from model_trainer.registry import Registry
 from model_trainer.worker.lease import HeldRun
 from model_trainer.worker.parts import WorkerParts
 from model_trainer.worker.supervise import Job, JobResult, supervise
+from tests.contract.run_stores import new_run
 
 
 class ShakyStore(MemoryRunStore):
@@ -119,17 +112,7 @@ class Bench:
 
     def submitted(self, *, kind: RunKind = RunKind.TRAIN, spec: JsonObject | None = None) -> str:
         run_id = new_ulid()
-        run = NewRun(
-            run_id=run_id,
-            kind=kind,
-            queue="training",
-            family="gpt2",
-            spec=spec or {},
-            user_id="ada",
-            metadata={},
-            parent_run_id=None,
-            request_id="r-1",
-        )
+        run = new_run(run_id=run_id, kind=kind, spec=spec or {}, user_id="ada")
         self.store.submit(run, idempotency=None)
         return run_id
 

@@ -13,7 +13,7 @@ import pytest
 from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.contracts.manifest import ArtifactKind
-from model_trainer.core.contracts.run import NewRun, RunKind, RunRecord, RunStatus
+from model_trainer.core.contracts.run import RunKind, RunRecord, RunStatus
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.ports.storage import FetchReport, nobody_listens
 from model_trainer.infra.storage.stored_tree import StoredArtifactTree
@@ -23,6 +23,7 @@ from model_trainer.worker.lease import Cancelled, HandedOver, HeldRun, Paused
 from model_trainer.worker.parts import WorkerParts
 from model_trainer.worker.storing import read_form, store_artifact
 from model_trainer.worker.supervise import supervise
+from tests.contract.run_stores import new_run
 from tests.unit.worker.bench import wait_until
 from tests.unit.worker.sealed import House, always
 
@@ -67,17 +68,7 @@ def _evicted(house: House, run_id: str, *, kind: ArtifactKind) -> None:
 
 
 def _ordered(house: House, *, parent: str | None, spec: JsonObject | None = None) -> str:
-    run = NewRun(
-        run_id=new_ulid(),
-        kind=RunKind.EVALUATE,
-        queue="short",
-        family="gpt2",
-        spec=spec or {},
-        user_id=None,
-        metadata={},
-        parent_run_id=parent,
-        request_id="r",
-    )
+    run = new_run(kind=RunKind.EVALUATE, spec=spec or {}, user_id=None, parent_run_id=parent)
     house.bench.store.submit(run, idempotency=None)
     return run.run_id
 

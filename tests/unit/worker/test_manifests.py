@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from model_trainer.core.contracts.base import parse_json_object
-from model_trainer.core.contracts.manifest import ArtifactFile, HostFacts, Manifest, Revision
+from model_trainer.core.contracts.manifest import ArtifactFile, Manifest, Revision
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.worker.manifests import (
     append_revision,
@@ -23,6 +23,7 @@ from model_trainer.worker.manifests import (
     take_over,
     verify,
 )
+from tests.manifests import completed_manifest
 
 
 def _append(path: Path, line: str) -> None:
@@ -31,26 +32,11 @@ def _append(path: Path, line: str) -> None:
 
 
 def _manifest() -> Manifest:
-    return Manifest(
-        kind="models",
-        item_id="item",
-        status="completed",
-        created_at="2026-01-01T00:00:00.000+00:00",
-        finished_at=None,
+    return completed_manifest(
+        "models",
+        "item",
         spec={"b": 1, "a": {"d": [{"z": 1, "y": 2}], "c": None}},
-        resolved={},
         libraries={"torch": "2", "numpy": "1"},
-        seed=1,
-        git_commit=None,
-        host=HostFacts(hostname="h", platform="p", python="3", cpu="c", cpu_count=1, gpus=(), memory_bytes=1),
-        corpus=None,
-        tokenizer_id=None,
-        tokenizer_sha256=None,
-        timings_seconds={},
-        metrics={},
-        problem=None,
-        attempts=(),
-        files=(),
     )
 
 

@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 
 from model_trainer.core.contracts.base import JsonObject
-from model_trainer.core.contracts.ids import new_ulid
-from model_trainer.core.contracts.run import NewRun, Outcome, RunKind, RunRecord, RunStatus
+from model_trainer.core.contracts.run import Outcome, RunRecord, RunStatus
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.infra.persistence.memory import MemoryRunStore
 from model_trainer.infra.queue.memory import MemoryJobQueue
@@ -23,6 +22,7 @@ from model_trainer.worker.parts import WorkerParts
 from model_trainer.worker.supervise import supervise
 from model_trainer.worker.train_model import train_model_job
 from model_trainer.worker.trained import load_trained
+from tests.contract.run_stores import new_run
 from tests.integration.watched import WatchedFamily
 from tests.unit.worker.bench import Bench
 
@@ -45,17 +45,7 @@ class Store(MemoryRunStore):
         return super().get(run_id)
 
     def queued(self, spec: Mapping[str, object]) -> RunRecord:
-        run = NewRun(
-            run_id=new_ulid(),
-            kind=RunKind.TRAIN,
-            queue="training",
-            family=str(spec["model_family"]),
-            spec=json.loads(json.dumps(spec)),
-            user_id=None,
-            metadata={},
-            parent_run_id=None,
-            request_id="r-1",
-        )
+        run = new_run(family=str(spec["model_family"]), spec=json.loads(json.dumps(spec)), user_id=None)
         return self.submit(run, idempotency=None).record
 
     def completed(self, spec: Mapping[str, object]) -> RunRecord:

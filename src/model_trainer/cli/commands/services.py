@@ -1,4 +1,4 @@
-"""Commands that run something: `up`, `serve`, `worker`, `inference`, `maintenance`, `rebuild`, `demo`."""
+"""Commands that run something: `up`, `serve`, `worker`, `inference`, `maintenance`, `discord`, `rebuild`, `demo`."""
 
 from typing import Annotated, Literal
 
@@ -18,6 +18,7 @@ def register(root: Group) -> None:
     root.command("worker")(worker)
     root.command("inference")(inference)
     root.command("maintenance")(maintenance)
+    root.command("discord")(discord)
     root.command("rebuild")(rebuild)
     root.command("demo")(demo)
 
@@ -58,6 +59,19 @@ def maintenance(ctx: typer.Context) -> None:
     """Run the clock: rescue lost runs, remove leftovers."""
     session = session_of(ctx)
     session.ways.doors.maintain(session.settings())
+
+
+def discord(
+    ctx: typer.Context,
+    state: Annotated[
+        str | None,
+        typer.Option("--state", metavar="DIR", help="Use the Redis of the `up` that keeps its state here."),
+    ] = None,
+) -> None:
+    """Run the Discord bot: it listens and speaks to one person, DISCORD_OWNER_ID, in direct messages."""
+    from model_trainer.cli.chatting import run_bot
+
+    run_bot(session_of(ctx), state=state)
 
 
 def rebuild(

@@ -291,6 +291,12 @@ class Settings(BaseSettings):
     inference: InferenceSettings
     security: SecuritySettings
     logging: LoggingSettings
+    discord_token: Annotated[SecretStr, BeforeValidator(_stripped), Field(min_length=1)] | None = None
+    """Of the bot, from Discord's developer portal."""
+    discord_owner_id: Annotated[int, Field(ge=1, lt=2**64)] | None = None
+    """The Discord user whom the bot listens and speaks to; nobody else."""
+    api_base_url: HttpAddress | None = None
+    """Where the command line and the bot find the API; left out: on this machine, port 8000."""
     log_level: LogLevel | None = None
     """Another name for LOGGING__LEVEL; wins when both are set."""
     hf_home: Annotated[Path | None, Field(validation_alias=AliasChoices("HF_HOME", "hf_home"))] = None

@@ -8,6 +8,7 @@ from model_trainer.core.contracts.base import Contract, JsonObject
 from model_trainer.core.contracts.corpus import CorpusPath, SplitName
 from model_trainer.core.contracts.ids import UlidText
 from model_trainer.core.contracts.training import CheckpointSpec, TrainSpec
+from model_trainer.core.errors import wrong_field
 
 Label = Literal[0, 1]
 """0 human, 1 AI."""
@@ -60,7 +61,7 @@ class CalibrateSpec(Contract):
     @model_validator(mode="after")
     def _ascending(self) -> "CalibrateSpec":
         if list(self.length_buckets) != sorted(set(self.length_buckets)):
-            raise ValueError("length_buckets must ascend")
+            raise wrong_field("length_buckets", "length_buckets must ascend")
         return self
 
 
@@ -101,7 +102,7 @@ class EvaluateDetectorSpec(Contract):
     @model_validator(mode="after")
     def _one_source(self) -> "EvaluateDetectorSpec":
         if (self.split is None) == (not self.data_paths):
-            raise ValueError("give exactly one of split and data_paths")
+            raise wrong_field("split", "give exactly one of split and data_paths")
         return self
 
 
@@ -164,11 +165,12 @@ class DetectorSpec(TrainSpec):
             }
             asked = [name for name, value in own.items() if value is not None]
             if asked:
-                raise ValueError(
-                    f"{', '.join(asked)}: only with from_scratch; an encoder of the hub brings its own"
+                raise wrong_field(
+                    asked[0],
+                    f"{', '.join(asked)}: only with from_scratch; an encoder of the hub brings its own",
                 )
         if self.tokenizer_id is not None and self.vocab_size is not None:
-            raise ValueError("give tokenizer_id or vocab_size, not both")
+            raise wrong_field("tokenizer_id", "give tokenizer_id or vocab_size, not both")
         return self
 
     @property

@@ -7,6 +7,7 @@ from pydantic import model_validator
 from model_trainer.core.contracts.base import Contract
 from model_trainer.core.contracts.corpus import CorpusPath, EncodingErrors, SplitName
 from model_trainer.core.contracts.ids import UlidText
+from model_trainer.core.errors import wrong_field
 
 
 class EvaluateSpec(Contract):
@@ -24,7 +25,7 @@ class EvaluateSpec(Contract):
     @model_validator(mode="after")
     def _one_source(self) -> "EvaluateSpec":
         if (self.split is None) == (self.corpus_path is None):
-            raise ValueError("give exactly one of split and corpus_path")
+            raise wrong_field("split", "give exactly one of split and corpus_path")
         return self
 
 

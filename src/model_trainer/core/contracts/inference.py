@@ -9,6 +9,7 @@ from model_trainer.core.contracts.base import Contract, JsonObject
 from model_trainer.core.contracts.corpus import CorpusPath
 from model_trainer.core.contracts.ids import UlidText
 from model_trainer.core.contracts.run import Problem
+from model_trainer.core.errors import wrong_field
 
 INFERENCE_QUEUE = "inference"
 """What processes that answer call their queue in the worker registry."""
@@ -99,7 +100,7 @@ class GenerateSpec(SamplingSpec):
     @model_validator(mode="after")
     def _one_prompt(self) -> Self:
         if (self.prompt_text is None) == (self.prompt_path is None):
-            raise ValueError("give exactly one of prompt_text and prompt_path")
+            raise wrong_field("prompt_text", "give exactly one of prompt_text and prompt_path")
         return self
 
 
@@ -120,9 +121,9 @@ class ScoreSpec(Contract):
     @model_validator(mode="after")
     def _one_text(self) -> Self:
         if (self.text is None) == (self.path is None):
-            raise ValueError("give exactly one of text and path")
+            raise wrong_field("text", "give exactly one of text and path")
         if self.top_k > 0 and self.detail_level != "per_char":
-            raise ValueError("top_k needs detail_level per_char")
+            raise wrong_field("top_k", "top_k needs detail_level per_char")
         return self
 
 
@@ -142,7 +143,7 @@ class Turn(Contract):
     @model_validator(mode="after")
     def _users_say_something(self) -> Self:
         if self.role == "user" and not self.content:
-            raise ValueError("a user's content must not be empty")
+            raise wrong_field("content", "a user's content must not be empty")
         return self
 
 
@@ -160,10 +161,13 @@ class ChatSpec(SamplingSpec):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.conversation_id is not None and (self.system is not None or self.history):
-            raise ValueError("system and history belong to a new conversation; leave conversation_id out")
+            raise wrong_field(
+                "conversation_id",
+                "system and history belong to a new conversation; leave conversation_id out",
+            )
         roles = [turn.role for turn in self.history]
         if roles != [("user", "assistant")[place % 2] for place in range(len(roles))] or len(roles) % 2:
-            raise ValueError("history must be turns of user and assistant, one after the other")
+            raise wrong_field("history", "history must be turns of user and assistant, one after the other")
         return self
 
 

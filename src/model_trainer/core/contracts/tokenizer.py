@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from model_trainer.core.chat_templates import LONGEST_CHAT_TEMPLATE, template_fault
 from model_trainer.core.contracts.base import Contract
 from model_trainer.core.contracts.corpus import CorpusPath, EncodingErrors, SplitBy, SplitPlan
+from model_trainer.core.errors import wrong_field
 
 Normalisation = Literal["none", "nfc", "nfkc", "lowercase"]
 Metadata = Annotated[
@@ -77,9 +78,9 @@ class TokenizerSpec(Contract):
     @model_validator(mode="after")
     def _special_tokens_fit(self) -> "TokenizerSpec":
         if len(set(self.special_tokens)) != len(self.special_tokens):
-            raise ValueError("special_tokens must not repeat")
+            raise wrong_field("special_tokens", "special_tokens must not repeat")
         if len(self.special_tokens) >= self.vocab_size:
-            raise ValueError("vocab_size must be larger than the number of special_tokens")
+            raise wrong_field("vocab_size", "vocab_size must be larger than the number of special_tokens")
         return self
 
     def split_plan(self) -> SplitPlan:

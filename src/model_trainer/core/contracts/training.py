@@ -11,6 +11,7 @@ from model_trainer.core.contracts.base import Contract
 from model_trainer.core.contracts.corpus import CorpusPath, EncodingErrors, SplitBy, SplitPlan
 from model_trainer.core.contracts.ids import UlidText
 from model_trainer.core.contracts.tokenizer import Metadata, UserId
+from model_trainer.core.errors import wrong_field
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 DeviceName = Literal["cpu", "cuda"]
@@ -40,9 +41,11 @@ class OptimizerSpec(Contract):
     @model_validator(mode="after")
     def _fields_belong_together(self) -> "OptimizerSpec":
         if self.matrix_learning_rate is not None and self.name not in (None, "muon"):
-            raise ValueError("matrix_learning_rate belongs to optimizer muon")
+            raise wrong_field("matrix_learning_rate", "matrix_learning_rate belongs to optimizer muon")
         if self.momentum is not None and self.name == "adamw":
-            raise ValueError("momentum belongs to optimizers sgd and muon; adamw has beta1 and beta2")
+            raise wrong_field(
+                "momentum", "momentum belongs to optimizers sgd and muon; adamw has beta1 and beta2"
+            )
         return self
 
 
@@ -154,9 +157,11 @@ class TrainSpec(Contract):
     @model_validator(mode="after")
     def _one_length(self) -> "TrainSpec":
         if self.num_epochs is not None and self.max_steps is not None:
-            raise ValueError("give num_epochs or max_steps, not both")
+            raise wrong_field("num_epochs", "give num_epochs or max_steps, not both")
         if self.holdout_fraction + self.test_fraction >= 0.9:
-            raise ValueError("holdout_fraction and test_fraction leave too little to train on")
+            raise wrong_field(
+                "holdout_fraction", "holdout_fraction and test_fraction leave too little to train on"
+            )
         return self
 
     @property

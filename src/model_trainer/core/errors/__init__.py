@@ -2,7 +2,7 @@
 
 from model_trainer.core.errors.app_error import AppError, AskedToStop, FieldFault
 from model_trainer.core.errors.codes import ErrorCode, FailureClass, Reason, failure_class_of, reason_of
-from model_trainer.core.errors.validation import faults_of
+from model_trainer.core.errors.validation import faults_of, wrong_field
 
 __all__ = [
     "AppError",
@@ -14,4 +14,5 @@ __all__ = [
     "failure_class_of",
     "faults_of",
     "reason_of",
+    "wrong_field",
 ]

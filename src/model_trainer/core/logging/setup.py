@@ -19,6 +19,7 @@ ServiceName = Literal[
     "model-trainer-worker",
     "model-trainer-cleanup",
     "model-trainer-cli",
+    "model-trainer-discord",
     "model-trainer-test",
 ]
 EventDict = MutableMapping[str, object]
@@ -53,16 +54,29 @@ LONGEST_VALUE = 16_384
 
 _URL_PASSWORD = re.compile(r"(?<=://)([^/@\s:]*):([^/\s]+)@")
 _SECRET_PAIR = re.compile(
-    r"(?i)(?<![a-z0-9])(api[-_]?key|(?:access|auth|bearer|refresh|hf|bot)[-_]?token|token(?==)|pass(?:word|wd)|authorization|secret)"
-    r"([\"']?\s*[:=]\s*(?:b?[\"'])?)(?:(?:bearer|basic)\s+)?([^\s\"',;&]+)"
+    r"(?i)(?<![a-z0-9])(api[-_]?key|(?:access|auth|bearer|refresh|hf|bot|discord)[-_]?token|token(?==)|pass(?:word|wd)|authorization|secret)"
+    r"([\"']?\s*[:=]\s*(?:b?[\"'])?)(?:(?:bearer|basic|bot)\s+)?([^\s\"',;&]+)"
 )
 _BEARER = re.compile(r"(?i)\b(bearer)\s+[a-z0-9._~+/=-]{8,}")
+_DISCORD_TOKEN = re.compile(r"(?<![\w-])[\w-]{18,}\.[\w-]{6,7}\.[\w-]{25,}", re.ASCII)
+"""A bot's: its id in base64, a time, a signature."""
+_DISCORD_URL = re.compile(r"(/(?:webhooks|interactions)/[0-9]+/)[^/\s?\"']+")
+"""Whoever has such an address may answer in the bot's name."""
+_SECRETS = (
+    (_URL_PASSWORD, rf"\1:{MASK}@"),
+    (_SECRET_PAIR, rf"\1\2{MASK}"),
+    (_BEARER, rf"\1 {MASK}"),
+    (_DISCORD_TOKEN, MASK),
+    (_DISCORD_URL, rf"\1{MASK}"),
+)
+"""Each kind of secret, and what is shown in its place."""
 
 
 def redact(text: str) -> str:
-    """`text` without passwords in URLs, values behind a secret's name, and bearer tokens."""
-    without_passwords = _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
-    return _BEARER.sub(rf"\1 {MASK}", _SECRET_PAIR.sub(rf"\1\2{MASK}", without_passwords))
+    """`text` without passwords in URLs, values behind a secret's name, bearer tokens and those of Discord."""
+    for pattern, shown in _SECRETS:
+        text = pattern.sub(shown, text)
+    return text
 
 
 def configure_logging(

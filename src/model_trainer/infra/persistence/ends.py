@@ -98,6 +98,14 @@ def removal_goes_on(thing: str) -> AppError:
     return AppError(ErrorCode.CONFLICT, message)
 
 
+def list_not_held(holder: str) -> AppError:
+    """What a follower of the feed hears who does not hold the watch list, or no more."""
+    message = (
+        "Another Discord bot holds the watch list, or this one was silent too long. Nothing was written."
+    )
+    return AppError(ErrorCode.LEASE_LOST, message, facts={"holder": holder})
+
+
 def cannot_pause(record: RunRecord) -> AppError:
     """What anyone hears who wants to pause what cannot stand still."""
     if record.kind is not RunKind.TRAIN:

@@ -31,7 +31,9 @@ from model_trainer.infra.persistence.ends import (
     run_goes_on,
     run_not_found,
     store_lost,
+    without_gaps,
 )
+from model_trainer.infra.persistence.feed_order import FeedOrder
 from model_trainer.infra.persistence.memory_run import MemoryRun
 from model_trainer.infra.persistence.run_index import matches
 from model_trainer.infra.persistence.run_queue import order_for
@@ -64,6 +66,7 @@ class MemoryRunStore:
         self._queue = queue
         self._clock = clock
         self._announce = announce
+        self.feed_order = FeedOrder()
         self._lock = threading.RLock()
         self._runs: dict[str, MemoryRun] = {}
         self._keys: dict[str, tuple[str, str]] = {}
@@ -86,7 +89,7 @@ class MemoryRunStore:
                 self._keys[idempotency.key] = (run.run_id, idempotency.body_sha256)
             self._runs[run.run_id] = MemoryRun.submitted(run, now_ms=self._now_ms())
             self._enqueue(self._runs[run.run_id].record)
-            self._announce(run.run_id)
+            self._tell(run.run_id, after=0)
             return Submission(record=self.get(run.run_id), replayed=False)
 
     def find_submission(self, idempotency: IdempotencyKey) -> Submission | None:
@@ -223,6 +226,7 @@ class MemoryRunStore:
             if record.run_id in self._runs:
                 return False
             self._runs[record.run_id] = MemoryRun.restored(record, events, now_ms=self._now_ms())
+            self._tell(record.run_id, after=len(without_gaps(events)))
             return True
 
     def lose_everything(self) -> None:
@@ -231,6 +235,7 @@ class MemoryRunStore:
             self._runs.clear()
             self._keys.clear()
             self._unaccounted.clear()
+            self.feed_order.trim(0)
 
     def unaccounted(self, limit: int) -> tuple[str, ...]:
         """See RunStore."""
@@ -281,7 +286,7 @@ class MemoryRunStore:
 
     @contextmanager
     def _change(self, run_id: str) -> Iterator[MemoryRun]:
-        """A run under the lock, at this moment; what was appended to its events is announced at the end."""
+        """A run under the lock, at this moment; what was appended to its events is told at the end."""
         with self._lock:
             run = self._known(run_id)
             run.run.now_ms = self._now_ms()
@@ -289,8 +294,13 @@ class MemoryRunStore:
             yield run
             if run.record.status.is_terminal and not had_ended:
                 self._unaccounted.add(run_id)
-            for _ in range(seq, run.record.last_event_seq):
-                self._announce(run_id)
+            self._tell(run_id, after=seq)
+
+    def _tell(self, run_id: str, *, after: int) -> None:
+        """Refers to a run's events with seq > after in the feed, and announces them."""
+        for seq in range(after + 1, self._known(run_id).record.last_event_seq + 1):
+            self.feed_order.add(run_id, seq)
+            self._announce(run_id)
 
     @contextmanager
     def _owned(self, lease: Lease) -> Iterator[MemoryRun]:

@@ -19,10 +19,12 @@ INFERENCE_CHANNEL = "inference:events"
 HEALTH_CHECK_SECONDS = 15
 """A connection that fell silent is asked whether it still stands this often."""
 RECONNECT_SECONDS = 0.2
+ANY_RUN = "*"
+"""Who waits for this wakes at news of whichever run; no run has this id."""
 
 
 class Waiters:
-    """Tasks that wait for news of a run. Belongs to one event loop."""
+    """Tasks that wait for news of a run, or of any. Belongs to one event loop."""
 
     def __init__(self) -> None:
         self._events: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
@@ -40,9 +42,10 @@ class Waiters:
                 del self._events[run_id]
 
     def wake(self, run_id: str) -> None:
-        """Ends the waits for one run."""
-        for event in self._events.get(run_id, ()):
-            event.set()
+        """Ends the waits for one run, and those for any."""
+        for waited_for in (run_id, ANY_RUN):
+            for event in self._events.get(waited_for, ()):
+                event.set()
 
     def wake_all(self) -> None:
         """Ends all waits: nobody knows what was missed."""

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from model_trainer.core.contracts.tokenizer import TokenizerSpec
+from model_trainer.core.errors import wrong_field
 
 NUM_BYTES = 256
 
@@ -18,5 +19,7 @@ class BpeSpec(TokenizerSpec):
     def _has_room_for_bytes(self) -> "BpeSpec":
         smallest = NUM_BYTES + len(self.special_tokens)
         if self.vocab_size < smallest:
-            raise ValueError(f"vocab_size must be at least {smallest}: 256 bytes and the special_tokens")
+            raise wrong_field(
+                "vocab_size", f"vocab_size must be at least {smallest}: 256 bytes and the special_tokens"
+            )
         return self

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from model_trainer.core.contracts.tokenizer import TokenizerSpec
+from model_trainer.core.errors import wrong_field
 
 UNKNOWN = "<unk>"
 
@@ -20,7 +21,7 @@ class CharSpec(TokenizerSpec):
     @model_validator(mode="after")
     def _has_room_for_characters(self) -> "CharSpec":
         if UNKNOWN in self.special_tokens:
-            raise ValueError(f"special_tokens must not hold {UNKNOWN}: it is always there")
+            raise wrong_field("special_tokens", f"special_tokens must not hold {UNKNOWN}: it is always there")
         if self.vocab_size < len(self.special_tokens) + 2:
-            raise ValueError(f"vocab_size must leave room for {UNKNOWN} and one character")
+            raise wrong_field("vocab_size", f"vocab_size must leave room for {UNKNOWN} and one character")
         return self

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from model_trainer.core.contracts.tokenizer import TokenizerSpec
+from model_trainer.core.errors import wrong_field
 
 UNKNOWN = "<unk>"
 NUM_BYTES = 256
@@ -29,10 +30,13 @@ class SentencePieceSpec(TokenizerSpec):
     def _has_room_for_bytes(self) -> "SentencePieceSpec":
         taken = [token for token in self.special_tokens if token == UNKNOWN or _BYTE_TOKEN.fullmatch(token)]
         if taken:
-            raise ValueError(f"special_tokens must not hold {taken[0]}: SentencePiece has one of its own")
+            raise wrong_field(
+                "special_tokens", f"special_tokens must not hold {taken[0]}: SentencePiece has one of its own"
+            )
         smallest = NUM_BYTES + len(self.special_tokens) + 2
         if self.vocab_size < smallest:
-            raise ValueError(
-                f"vocab_size must be at least {smallest}: 256 bytes, <unk>, special_tokens, one piece"
+            raise wrong_field(
+                "vocab_size",
+                f"vocab_size must be at least {smallest}: 256 bytes, <unk>, special_tokens, one piece",
             )
         return self

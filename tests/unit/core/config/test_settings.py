@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from model_trainer.cli.session import DEFAULT_API_URL
 from model_trainer.core.config.settings import (
     DEFAULTS_FILE,
     GROUPS,
@@ -102,6 +103,32 @@ def test_an_empty_value_means_the_default(tmp_path: Path, monkeypatch: pytest.Mo
     assert settings.app.cleanup.grace_period_seconds == 86400
     assert settings.app.lease_seconds == 15
     assert settings.redis_url.get_secret_value().startswith("redis://")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DISCORD_OWNER_ID", "olga"),
+        ("DISCORD_OWNER_ID", "0"),
+        ("DISCORD_OWNER_ID", str(2**64)),
+        ("API_BASE_URL", "localhost:8000"),
+    ],
+)
+def test_an_owner_who_is_no_id_and_an_address_that_is_none_are_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    assert [fault.pointer for fault in refused().faults] == [name]
+
+
+def test_the_bots_token_is_kept_from_prying_eyes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISCORD_TOKEN", " hush.hush ")
+    settings = load_settings(env_file=None)
+
+    assert settings.discord_token is not None
+    assert settings.discord_token.get_secret_value() == "hush.hush"
+    assert "hush" not in f"{settings!r}{settings}{settings.model_dump_json()}"
 
 
 @pytest.mark.parametrize(
@@ -307,9 +334,12 @@ def test_the_defaults_file_holds_settings_and_no_secret() -> None:
         names = set(leaves(tomllib.load(file)))
 
     optional = {
+        "API_BASE_URL",
         "APP__CLEANUP__ENABLED",
         "APP__FAILPOINT",
         "APP__HOST_ID",
+        "DISCORD_OWNER_ID",
+        "DISCORD_TOKEN",
         "INFERENCE__MEMORY_BYTES",
         "LOG_LEVEL",
         "SECURITY__API_KEY",
@@ -348,6 +378,8 @@ def test_the_example_files_values_are_the_defaults(tmp_path: Path) -> None:
     assert settings.security == defaults.security
     assert settings.logging == defaults.logging
     assert (settings.app_env, settings.redis_url) == (defaults.app_env, defaults.redis_url)
+    assert (settings.discord_token, settings.discord_owner_id) == (None, None)
+    assert settings.api_base_url == DEFAULT_API_URL
 
 
 def test_the_environment_that_is_handed_on_is_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,9 @@
 """Every code belongs to somebody, and errors say where and what."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
 import pytest
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from model_trainer.core.errors import (
     AppError,
@@ -14,6 +14,7 @@ from model_trainer.core.errors import (
     failure_class_of,
     faults_of,
     reason_of,
+    wrong_field,
 )
 
 
@@ -104,3 +105,23 @@ def test_a_fault_never_repeats_what_was_sent() -> None:
         Body.model_validate({"seed": "hunter2", "parts": [], "labels": {}})
 
     assert "hunter2" not in "".join(fault.message for fault in faults_of(caught.value))
+
+
+def test_a_field_that_does_not_go_with_others_is_named_where_it_stands() -> None:
+    class Inner(BaseModel):
+        low: int
+        high: int
+
+        @model_validator(mode="after")
+        def _ascending(self) -> Self:
+            if self.low > self.high:
+                raise wrong_field("high", "{wrong_field} must be above low")
+            return self
+
+    class Outer(BaseModel):
+        bounds: list[Inner]
+
+    with pytest.raises(ValidationError) as caught:
+        Outer.model_validate({"bounds": [{"low": 1, "high": 2}, {"low": 2, "high": 1}]})
+
+    assert faults_of(caught.value) == [FieldFault("/bounds/1/high", "{wrong_field} must be above low")]

@@ -11,6 +11,8 @@ from model_trainer.core.logging import bind_context, configure_logging, get_logg
 from model_trainer.core.logging.setup import LONGEST_VALUE, redact
 
 log = get_logger("model_trainer.tests")
+BOT_TOKEN = f"{'MTIzNDU2' * 3}.Gabcde.{'Zq9-_' * 7}"
+"""Of the shape that Discord's have."""
 
 
 class Pipe:
@@ -284,6 +286,17 @@ def test_a_runs_own_log_gets_what_is_logged_meanwhile(tmp_path: Path) -> None:
         ("Authorization: Bearer hunter2hunter2", "Authorization: [redacted]"),
         ("Authorization: Basic hunter2", "Authorization: [redacted]"),
         ("sent Bearer hunter2hunter2", "sent Bearer [redacted]"),
+        (f"Authorization: Bot {BOT_TOKEN}", "Authorization: [redacted]"),
+        ("{'Authorization': 'Bot hunter2'}", "{'Authorization': '[redacted]'}"),
+        (f"refused: {BOT_TOKEN}.", "refused: [redacted]."),
+        (f"discord_token: {BOT_TOKEN[:-30]}", "discord_token: [redacted]"),
+        (
+            "PATCH https://discord.com/api/v10/webhooks/123/aW50ZXI-cmFjdGlvbg_x/messages/@original?a=1",
+            "PATCH https://discord.com/api/v10/webhooks/123/[redacted]/messages/@original?a=1",
+        ),
+        ("POST /interactions/123/aW50ZXI/callback", "POST /interactions/123/[redacted]/callback"),
+        ("model_trainer.discord_bot.notifier is fine", "model_trainer.discord_bot.notifier is fine"),
+        ("/channels/123/messages/456", "/channels/123/messages/456"),
         ("an unknown token: <pad>, 12 tokens: fine", "an unknown token: <pad>, 12 tokens: fine"),
         ("http://localhost:8000/runs?user=a@b", "http://localhost:8000/runs?user=a@b"),
         ("tokens_per_second=12", "tokens_per_second=12"),

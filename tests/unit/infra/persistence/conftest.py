@@ -6,6 +6,7 @@ import pytest
 
 from model_trainer.infra.persistence.redis_client import RedisClient, connect
 from tests.contract.run_stores import StoreUnderTest, redis_store
+from tests.unit.infra.persistence.forgetful import ForgetfulRedis
 
 
 @pytest.fixture
@@ -20,3 +21,13 @@ def client(redis_url: str) -> Iterator[RedisClient]:
 def store(client: RedisClient) -> StoreUnderTest:
     """An empty store in Redis."""
     return redis_store(client)
+
+
+@pytest.fixture
+def forgetful(redis_url: str) -> Iterator[ForgetfulRedis]:
+    """A connection that loses replies when it is told to."""
+    connection = ForgetfulRedis.from_url(redis_url, decode_responses=True, protocol=2)
+    assert isinstance(connection, ForgetfulRedis)
+    connection.losses, connection.refusals = [], []
+    yield connection
+    connection.close()

@@ -18,10 +18,12 @@ local function answer(code)
   return reply
 end
 
--- Appends one event to the run's stream and announces it. Numbers have no gaps: they are taken here.
+-- Appends one event to the run's stream, refers to it in the feed of all runs, and announces it. Numbers have no gaps:
+-- they are taken here.
 local function tell(kind, body)
   local seq = redis.call('HINCRBY', record, 'last_event_seq', 1)
   redis.call('XADD', 'runs:' .. id .. ':stream', seq .. '-0', 'at_ms', digits(now), 'type', kind, 'event', body)
+  redis.call('XADD', 'trainer:feed', 'MAXLEN', '~', 100000, '*', 'run_id', id, 'seq', seq)
   local note = '{"run_id":' .. json(id) .. ',"seq":' .. seq .. ',"type":' .. json(kind)
     .. ',"user_id":' .. json(get('user_id')) .. '}'
   redis.call('PUBLISH', 'trainer:events', note)

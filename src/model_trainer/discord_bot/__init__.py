@@ -1,0 +1,1 @@
+"""Door: Discord. Start, watch and stop training from a direct message."""
