@@ -16,7 +16,16 @@ docstrings by `make map`; the gates fail when it is stale.
 FLOORS = (
     (
         "Doors",
-        ("__main__.py", "doors.py", "api", "cli", "worker_entry.py", "inference_entry.py", "maintenance"),
+        (
+            "__main__.py",
+            "doors.py",
+            "api",
+            "cli",
+            "discord_bot",
+            "worker_entry.py",
+            "inference_entry.py",
+            "maintenance",
+        ),
     ),
     ("Composition", ("container.py",)),
     ("What is set going, and what is done", ("orchestrators", "worker")),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from model_trainer.discord_bot.presses import Ask, Do, Drop, TurnTo, written
+from model_trainer.discord_bot.cards.presses import Ask, Do, Drop, TurnTo, written
 from tests.e2e.discord_standin import StandIn
 from tests.e2e.discord_town import CORPUS, FAMILY, LONG, SHORT, Bot, Town, nothing_leaked, wait_until
 from tests.e2e.discord_world import OWNER_ID, PNG, STRANGER_ID

@@ -10,12 +10,12 @@ from discord import app_commands
 
 from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.logging import get_logger
-from model_trainer.discord_bot.cards import Answer, Card, SafeText
-from model_trainer.discord_bot.commands import Commands
+from model_trainer.discord_bot.cards.card import Answer, Card, SafeText
+from model_trainer.discord_bot.cards.safe_text import say
+from model_trainer.discord_bot.commands.commands import Commands
 from model_trainer.discord_bot.discord_errors import NOT_DONE, name_of
 from model_trainer.discord_bot.discord_messenger import NOBODY, embed_of, files_of, view_of
 from model_trainer.discord_bot.gate import Gate, Place, Thing
-from model_trainer.discord_bot.safe_text import say
 from model_trainer.discord_bot.slash_commands import Choices, add_commands, choice_of
 from model_trainer.discord_bot.typed_options import read_typed
 

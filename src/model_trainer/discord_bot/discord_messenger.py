@@ -7,9 +7,9 @@ from typing import Protocol, TypeVar
 
 import discord
 
-from model_trainer.discord_bot.cards import ButtonStyle, Card, Tone
+from model_trainer.discord_bot.cards.card import ButtonStyle, Card, Tone
 from model_trainer.discord_bot.discord_errors import NOT_DONE, Refusal, name_of
-from model_trainer.discord_bot.messenger import CannotDeliver, MessageGone
+from model_trainer.discord_bot.notifications.messenger import CannotDeliver, MessageGone
 from model_trainer.discord_bot.owners_channel import CLOSED_TO_US, LONG_PAUSE_SECONDS, OwnersChannel
 
 PATIENCE_SECONDS = 25.0

@@ -6,9 +6,9 @@ import discord
 from pydantic import SecretStr
 
 from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.discord_bot.cards.safe_text import name
 from model_trainer.discord_bot.discord_errors import NOT_DONE, TOKEN_REFUSED
 from model_trainer.discord_bot.line import NOT_ACCEPTED
-from model_trainer.discord_bot.safe_text import name
 
 PATIENCE_SECONDS = 5.0
 

@@ -8,7 +8,7 @@ from model_trainer.core.errors import AppError
 from model_trainer.core.logging import get_logger
 from model_trainer.core.ports.feed import WatchList
 from model_trainer.discord_bot.discord_errors import NOT_DONE, Refusal
-from model_trainer.discord_bot.messenger import CannotDeliver
+from model_trainer.discord_bot.notifications.messenger import CannotDeliver
 
 log = get_logger(__name__)
 

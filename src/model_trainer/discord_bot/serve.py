@@ -8,16 +8,16 @@ from model_trainer.client import TrainerClient
 from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.logging import get_logger
 from model_trainer.core.ports.feed import EventFeed, WatchList
-from model_trainer.discord_bot.asking import Asking
 from model_trainer.discord_bot.bot import Bot
-from model_trainer.discord_bot.cards import Picture
-from model_trainer.discord_bot.commands import Commands
-from model_trainer.discord_bot.curves import loss_curve
+from model_trainer.discord_bot.cards.card import Picture
+from model_trainer.discord_bot.cards.curves import loss_curve
+from model_trainer.discord_bot.commands.asking import Asking
+from model_trainer.discord_bot.commands.commands import Commands
 from model_trainer.discord_bot.discord_messenger import DiscordMessenger
 from model_trainer.discord_bot.gate import Gate
 from model_trainer.discord_bot.line import Line, end
 from model_trainer.discord_bot.needs import Access
-from model_trainer.discord_bot.notifier import Notifier
+from model_trainer.discord_bot.notifications.notifier import Notifier
 from model_trainer.discord_bot.owners_channel import OwnersChannel
 
 log = get_logger(__name__)

@@ -6,9 +6,9 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 import discord
 from discord import app_commands
 
-from model_trainer.discord_bot.cards import Answer
-from model_trainer.discord_bot.commands import Commands
-from model_trainer.discord_bot.train_form import TrainForm
+from model_trainer.discord_bot.cards.card import Answer
+from model_trainer.discord_bot.commands.commands import Commands
+from model_trainer.discord_bot.commands.train_form import TrainForm
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -3,17 +3,17 @@
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
 from model_trainer.discord_bot.bot import Bot
-from model_trainer.discord_bot.cards import Answer, Card, SafeText, Suggestion
-from model_trainer.discord_bot.commands import Commands
+from model_trainer.discord_bot.cards.card import Answer, Card, SafeText, Suggestion
+from model_trainer.discord_bot.commands.commands import Commands
+from model_trainer.discord_bot.commands.train_form import TrainForm
 from model_trainer.discord_bot.gate import Gate
 from model_trainer.discord_bot.line import Line
-from model_trainer.discord_bot.train_form import TrainForm
 from tests.e2e.discord_standin import StandIn
 from tests.e2e.discord_world import OWNER_ID
 
@@ -115,7 +115,7 @@ def running(work: Callable[[], Coroutine[object, object, None]]) -> Iterator[Run
     try:
         yield found
     finally:
-        if thread.is_alive():
+        with suppress(RuntimeError):  # the loop has closed: it had ended by itself
             loop.call_soon_threadsafe(task[0].cancel)
         thread.join(30)
         assert not thread.is_alive()

@@ -18,9 +18,9 @@ from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.run import HandBack, Outcome, RunStatus, RunUpdate
 from model_trainer.core.contracts.training import LanguageModelSpec, MemoryEstimate, Recipe, TrainSpec
 from model_trainer.core.errors import AppError
-from model_trainer.discord_bot.asking import Asking
-from model_trainer.discord_bot.cards import Answer, Card
-from model_trainer.discord_bot.commands import Commands
+from model_trainer.discord_bot.cards.card import Answer, Card
+from model_trainer.discord_bot.commands.asking import Asking
+from model_trainer.discord_bot.commands.commands import Commands
 from model_trainer.engine.protocols import LanguageModelBackend
 from model_trainer.models.family import Family
 from model_trainer.models.gpt2 import FAMILY as GPT2

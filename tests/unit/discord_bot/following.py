@@ -19,12 +19,12 @@ from model_trainer.core.contracts.feed import START, FeedItem, FeedPage, WatchSt
 from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.contracts.run import Phase, Progress
 from model_trainer.core.errors import ErrorCode, FailureClass, Reason
-from model_trainer.discord_bot.cards import Card, Picture
-from model_trainer.discord_bot.messenger import MessageGone
-from model_trainer.discord_bot.notifier import Notifier
-from model_trainer.discord_bot.run_card import run_card
-from model_trainer.discord_bot.run_story import RunStory, hear
-from model_trainer.discord_bot.teller import Curve
+from model_trainer.discord_bot.cards.card import Card, Picture
+from model_trainer.discord_bot.cards.run_card import run_card
+from model_trainer.discord_bot.cards.run_story import RunStory, hear
+from model_trainer.discord_bot.notifications.messenger import MessageGone
+from model_trainer.discord_bot.notifications.notifier import Notifier
+from model_trainer.discord_bot.notifications.teller import Curve
 from model_trainer.infra.persistence.memory_watch_list import MemoryWatchList
 from tests.unit.discord_bot.virtual_time import now
 

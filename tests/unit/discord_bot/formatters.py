@@ -12,7 +12,7 @@ import model_trainer.discord_bot
 def formatters() -> Iterator[str]:
     """All public functions and methods of the bot that make something to be shown."""
     package = model_trainer.discord_bot
-    for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+    for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         module = importlib.import_module(info.name)
         for name, one in vars(module).items():
             if getattr(one, "__module__", "") != info.name or name.startswith("_"):
@@ -28,5 +28,5 @@ def formatters() -> Iterator[str]:
 def makes_something(one: Callable[..., object]) -> bool:
     """By its return type."""
     made = typing.get_type_hints(one).get("return")
-    kinds = ("SafeText", "cards.Card", "cards.Answer", "cards.Field", "cards.Button", "cards.Suggestion")
+    kinds = ("SafeText", "card.Card", "card.Answer", "card.Field", "card.Button", "card.Suggestion")
     return made == (bytes | None) or any(kind in repr(made) for kind in kinds)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from hypothesis import strategies as st
 
-from model_trainer.discord_bot.cards import Answer, Button, Card, Field, Suggestion
-from model_trainer.discord_bot.lengths import length_of
+from model_trainer.discord_bot.cards.card import Answer, Button, Card, Field, Suggestion
+from model_trainer.discord_bot.cards.lengths import length_of
 
 CANARY = "zqxcanary"
 PRIVATE = (

@@ -10,8 +10,8 @@ import pytest
 import structlog
 
 from model_trainer.core.logging import configure_logging
-from model_trainer.discord_bot.cards import Answer, Button, Card, Picture, SafeText, Suggestion
-from model_trainer.discord_bot.train_form import TrainForm
+from model_trainer.discord_bot.cards.card import Answer, Button, Card, Picture, SafeText, Suggestion
+from model_trainer.discord_bot.commands.train_form import TrainForm
 from tests.e2e.discord_standin import Place, StandIn, pointed_at
 from tests.e2e.discord_world import APPLICATION_ID, OWNER_ID, PNG, STRANGER_ID
 from tests.unit.discord_bot.booth import Scripted, card, listening

@@ -12,9 +12,9 @@ import structlog
 
 from model_trainer.core.contracts.feed import WatchState
 from model_trainer.core.errors import AppError, ErrorCode
-from model_trainer.discord_bot.cards import Button, Card, Field, Picture, SafeText, Tone
+from model_trainer.discord_bot.cards.card import Button, Card, Field, Picture, SafeText, Tone
 from model_trainer.discord_bot.discord_messenger import DiscordMessenger
-from model_trainer.discord_bot.messenger import CannotDeliver, MessageGone
+from model_trainer.discord_bot.notifications.messenger import CannotDeliver, MessageGone
 from model_trainer.discord_bot.owners_channel import OwnersChannel
 from model_trainer.infra.persistence.memory_watch_list import MemoryWatchList
 from tests.e2e.discord_standin import TOKEN, StandIn, pointed_at

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from model_trainer.client.views import RunView, SeriesRowView
 from model_trainer.core.contracts.run import Phase, Progress, RunStatus
 from model_trainer.core.errors import AppError, ErrorCode, FieldFault, Reason
-from model_trainer.discord_bot import answers, figures, run_words, safe_text, sentences
-from model_trainer.discord_bot.cards import Answer
-from model_trainer.discord_bot.commands import Commands
-from model_trainer.discord_bot.curves import loss_curve
-from model_trainer.discord_bot.presses import VERBS, Do, TurnTo, written
-from model_trainer.discord_bot.run_card import run_card
-from model_trainer.discord_bot.run_story import RunStory, story_of_view
-from model_trainer.discord_bot.train_form import TrainForm
+from model_trainer.discord_bot.cards import answers, figures, run_words, safe_text, sentences
+from model_trainer.discord_bot.cards.card import Answer
+from model_trainer.discord_bot.cards.curves import loss_curve
+from model_trainer.discord_bot.cards.presses import VERBS, Do, TurnTo, written
+from model_trainer.discord_bot.cards.run_card import run_card
+from model_trainer.discord_bot.cards.run_story import RunStory, story_of_view
+from model_trainer.discord_bot.commands.commands import Commands
+from model_trainer.discord_bot.commands.train_form import TrainForm
 from model_trainer.models.gpt2 import FAMILY as GPT2
 from tests.unit.discord_bot.desk import desk_over, kind_of
 from tests.unit.discord_bot.formatters import formatters
@@ -311,61 +311,61 @@ def test_no_command_shows_anything_of_a_hostile_api(text: str, refuses: bool) ->
 
 
 COVERED = {
-    "answers.asked_card",
-    "answers.dropped_card",
-    "answers.ordered_card",
-    "answers.question_card",
-    "answers.run_list_card",
-    "answers.service_card",
-    "answers.stale_card",
-    "answers.unwatched_card",
-    "answers.watched_card",
-    "answers.watching_card",
-    "curves.loss_curve",
-    "figures.bar",
-    "figures.clock",
-    "figures.count",
-    "figures.from_now",
-    "figures.measure",
-    "figures.percent",
-    "figures.short_count",
-    "figures.steps",
-    "run_card.run_card",
-    "run_words.called",
-    "run_words.measure_word",
-    "run_words.phase_word",
-    "run_words.status_sign",
-    "run_words.status_word",
-    "safe_text.clip",
-    "safe_text.joined",
-    "safe_text.name",
-    "safe_text.run_id",
-    "safe_text.say",
-    "safe_text.word",
-    "sentences.error_card",
-    "sentences.error_text",
-    "sentences.reason_sentence",
-    "sentences.sentence",
+    "cards.answers.asked_card",
+    "cards.answers.dropped_card",
+    "cards.answers.ordered_card",
+    "cards.answers.question_card",
+    "cards.answers.run_list_card",
+    "cards.answers.service_card",
+    "cards.answers.stale_card",
+    "cards.answers.unwatched_card",
+    "cards.answers.watched_card",
+    "cards.answers.watching_card",
+    "cards.curves.loss_curve",
+    "cards.figures.bar",
+    "cards.figures.clock",
+    "cards.figures.count",
+    "cards.figures.from_now",
+    "cards.figures.measure",
+    "cards.figures.percent",
+    "cards.figures.short_count",
+    "cards.figures.steps",
+    "cards.run_card.run_card",
+    "cards.run_words.called",
+    "cards.run_words.measure_word",
+    "cards.run_words.phase_word",
+    "cards.run_words.status_sign",
+    "cards.run_words.status_word",
+    "cards.safe_text.clip",
+    "cards.safe_text.joined",
+    "cards.safe_text.name",
+    "cards.safe_text.run_id",
+    "cards.safe_text.say",
+    "cards.safe_text.word",
+    "cards.sentences.error_card",
+    "cards.sentences.error_text",
+    "cards.sentences.reason_sentence",
+    "cards.sentences.sentence",
     *(
-        f"commands.Commands.{name}"
+        f"commands.commands.Commands.{name}"
         for name in ("cancel", "hints", "pause", "pressed", "resume", "runs", "service")
     ),
-    *(f"commands.Commands.{name}" for name in ("status", "suggest", "train", "unwatch", "watch")),
+    *(f"commands.commands.Commands.{name}" for name in ("status", "suggest", "train", "unwatch", "watch")),
 }
 """Everything above is fed; whoever writes another formatter feeds it here too."""
 REACHED = {
-    "hints.option_hint",
-    "hints.train_hints",
-    "service.look_at_service",
-    "service.missing_parts",
-    "setting_suggestions.setting_suggestions",
-    "setting_suggestions.value_suggestions",
-    "steering.Steering.ask",
-    "steering.Steering.do",
-    "steering.Steering.order",
-    "steering.obstacle",
-    "suggestions.Suggestions.suggest",
-    "suggestions.run_label",
+    "commands.hints.option_hint",
+    "commands.hints.train_hints",
+    "commands.service.look_at_service",
+    "commands.service.missing_parts",
+    "commands.setting_suggestions.setting_suggestions",
+    "commands.setting_suggestions.value_suggestions",
+    "commands.steering.Steering.ask",
+    "commands.steering.Steering.do",
+    "commands.steering.Steering.order",
+    "commands.steering.obstacle",
+    "commands.suggestions.Suggestions.suggest",
+    "commands.suggestions.run_label",
 }
 """Inside of Commands: all they say comes out of its methods."""
 

@@ -11,7 +11,7 @@ from model_trainer.container import in_memory
 from model_trainer.core.config import load_settings
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.ports.feed import EventFeed
-from model_trainer.discord_bot.asking import Asking
+from model_trainer.discord_bot.commands.asking import Asking
 from model_trainer.discord_bot.identity import whose
 from model_trainer.discord_bot.needs import Access
 from model_trainer.discord_bot.serve import curve_of, serve_bot

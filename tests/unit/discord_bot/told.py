@@ -20,7 +20,7 @@ from model_trainer.core.contracts.events import (
 )
 from model_trainer.core.contracts.run import Phase, Progress
 from model_trainer.core.errors import ErrorCode, FailureClass, Reason
-from model_trainer.discord_bot.run_story import RunStory, hear
+from model_trainer.discord_bot.cards.run_story import RunStory, hear
 
 RUN = "01JCB4Y1Q5W9D2ZK7N3M8XV6HT"
 NOW_MS = 1_700_000_000_000

@@ -295,7 +295,10 @@ def test_a_runs_own_log_gets_what_is_logged_meanwhile(tmp_path: Path) -> None:
             "PATCH https://discord.com/api/v10/webhooks/123/[redacted]/messages/@original?a=1",
         ),
         ("POST /interactions/123/aW50ZXI/callback", "POST /interactions/123/[redacted]/callback"),
-        ("model_trainer.discord_bot.notifier is fine", "model_trainer.discord_bot.notifier is fine"),
+        (
+            "model_trainer.discord_bot.notifications.notifier is fine",
+            "model_trainer.discord_bot.notifications.notifier is fine",
+        ),
         ("/channels/123/messages/456", "/channels/123/messages/456"),
         ("an unknown token: <pad>, 12 tokens: fine", "an unknown token: <pad>, 12 tokens: fine"),
         ("http://localhost:8000/runs?user=a@b", "http://localhost:8000/runs?user=a@b"),

@@ -1,0 +1,1 @@
+"""What the bot shows, made of text that is safe to send."""

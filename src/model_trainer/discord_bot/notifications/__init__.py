@@ -1,0 +1,1 @@
+"""What the owner is told unasked: once, in order, and at a bearable pace."""
