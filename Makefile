@@ -21,7 +21,7 @@ endif
 INSTALLED := .venv/.installed-$(TORCH)
 
 # What docker-compose.yml asks for: how to log, the build of torch, and who owns the folders it mounts.
-start stop restart clean: export APP_ENV := $(PROFILE)
+start stop restart clean: export APP_ENV := $(filter dev prod,$(PROFILE))
 export TORCH
 export GIT_COMMIT := $(shell git rev-parse --verify --quiet HEAD 2>/dev/null)
 ifneq ($(OS),Windows_NT)
@@ -31,7 +31,7 @@ ifneq ($(OS),Windows_NT)
   endif
 endif
 COMPOSE_FILES := $(if $(filter cuda,$(TORCH)),-f docker-compose.yml -f docker-compose.cuda.yml)
-COMPOSE := docker compose $(COMPOSE_FILES) --profile $(PROFILE)
+COMPOSE := docker compose $(COMPOSE_FILES) $(PROFILE:%=--profile %)
 
 CHECKS := check-format check-style check-types check-guards check-floors check-stubs check-constraints check-openapi check-map
 
@@ -111,12 +111,12 @@ chaos: $(INSTALLED) ## Kill processes under real runs and ask the oracle (N=100 
 up: $(INSTALLED) ## Redis, API, workers and maintenance in the foreground, without containers
 	$(BIN)/model-trainer up
 
-start: ## Build and start the containers (PROFILE=dev or prod)
+start: ## Build and start the containers (PROFILE=dev or prod, PROFILE="dev discord" with the bot)
 	$(PYTHON) scripts/prepare_folders.py
 	$(COMPOSE) up -d --build
 
-stop: ## Stop the containers; data stays
-	$(COMPOSE) stop
+stop: ## Stop the containers, the bot too; data stays
+	$(COMPOSE) --profile discord stop
 
 restart: ## Stop the containers, rebuild and start them
 	$(COMPOSE) stop
@@ -124,7 +124,7 @@ restart: ## Stop the containers, rebuild and start them
 	$(COMPOSE) up -d --build
 
 clean: ## Remove this stack's containers, images and volumes, start afresh; artifacts/ and corpus/ stay
-	$(COMPOSE) down --volumes --rmi all --remove-orphans
+	$(COMPOSE) --profile discord down --volumes --rmi all --remove-orphans
 	$(PYTHON) scripts/prepare_folders.py
 	$(COMPOSE) up -d --build
 

@@ -1,6 +1,8 @@
 """What the container files promise, read from the files alone: scripts/check_containers.sh is what needs an engine."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -99,8 +101,8 @@ def test_workers_have_longer_to_go_than_their_jobs_have_to_save(name: str) -> No
     assert int(services()[name].stop_grace_period.removesuffix("s")) >= grace + 15
 
 
-@pytest.mark.parametrize("name", [*OURS, "redis"])
-def test_every_service_that_ends_by_itself_is_started_again(name: str) -> None:
+@pytest.mark.parametrize("name", [*OURS, BOT, "redis"])
+def test_every_service_that_ends_by_itself_or_with_the_machine_is_started_again(name: str) -> None:
     assert services()[name].restart == "unless-stopped"
 
 
@@ -193,8 +195,31 @@ def test_logs_are_for_people_unless_asked_for_as_json_whatever_the_profiles_are(
 def test_make_start_asks_for_logs_that_fit_the_profile() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
 
-    assert "\nstart stop restart clean: export APP_ENV := $(PROFILE)\n" in makefile
-    assert "--profile $(PROFILE)" in makefile
+    assert "\nstart stop restart clean: export APP_ENV := $(filter dev prod,$(PROFILE))\n" in makefile
+
+
+@pytest.mark.parametrize("profile", ["dev", "prod", "prod discord"])
+def test_make_start_starts_every_profile_that_is_named(profile: str) -> None:
+    (up,) = [line for line in commands_of("start", PROFILE=profile) if line.endswith(" up -d --build")]
+
+    assert re.findall(r"--profile (\S+)", up) == profile.split()
+
+
+@pytest.mark.parametrize(("target", "verb"), [("stop", " stop"), ("clean", " down ")])
+def test_make_stop_and_clean_leave_no_bot_behind(target: str, verb: str) -> None:
+    (line,) = [line for line in commands_of(target, PROFILE="prod") if verb in line]
+
+    assert re.findall(r"--profile (\S+)", line) == ["prod", "discord"]
+
+
+def commands_of(target: str, **variables: str) -> list[str]:
+    """What make would do, one command a line."""
+    given = [f"{name}={value}" for name, value in variables.items()]
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    asked = ["make", "--dry-run", "--no-print-directory", target, *given]
+    return subprocess.run(
+        asked, cwd=ROOT, env=outside, capture_output=True, check=True, text=True
+    ).stdout.splitlines()
 
 
 def test_the_discord_bot_is_started_only_when_it_is_asked_for_and_alone() -> None:
@@ -204,10 +229,6 @@ def test_the_discord_bot_is_started_only_when_it_is_asked_for_and_alone() -> Non
     assert bot.depends_on == {}
     assert bot.command == ["discord"]
     assert bot.image == services()["api"].image
-
-
-def test_the_discord_bot_does_not_ask_discord_for_ever_with_a_wrong_token() -> None:
-    assert services()[BOT].restart == "on-failure:5"
 
 
 def test_the_discord_bot_sees_no_files_and_knows_no_more_than_it_needs() -> None:

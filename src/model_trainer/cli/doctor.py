@@ -171,7 +171,7 @@ def look_at_packages(lookup: Callable[[str], str | None]) -> Iterator[Finding]:
             "worker packages",
             "missing",
             f"without {', '.join(missing)}",
-            'pip install -c constraints.txt -e ".[worker]" (or: make demo). An API-only machine can do without.',
+            'pip install -c constraints.txt -e ".[worker]" (or: make demo). Where only the API or the Discord bot runs, do without.',
         )
     else:
         yield Finding(
@@ -180,8 +180,9 @@ def look_at_packages(lookup: Callable[[str], str | None]) -> Iterator[Finding]:
     for extra, package in EXTRAS:
         found = lookup(package)
         if found is None:
-            fix = f'pip install -c constraints.txt -e ".[{extra}]"'
-            yield Finding(extra, "note", "not installed", f"Only if you want it: {fix}. {ALIKE}")
+            fix = f'Only if you want it: pip install -c constraints.txt -e ".[{extra}]".'
+            concerns_workers = package != DISCORD_PACKAGE
+            yield Finding(extra, "note", "not installed", f"{fix} {ALIKE}" if concerns_workers else fix)
         else:
             yield Finding(extra, "ok", f"{package} {found}")
 
@@ -221,7 +222,10 @@ def look_at_redis(session: Session, settings: Settings) -> Finding:
         server = doors.find_redis_server()
     except AppError as error:
         return Finding("Redis", "missing", unreachable, error.message)
-    return Finding("Redis", "ok", f"none at REDIS_URL; `model-trainer up` starts its own ({server.name})")
+    found = f"none at REDIS_URL; `model-trainer up` starts its own ({server.name})"
+    has_bot = settings.discord_token is not None
+    fix = "The Discord bot finds that one by `model-trainer discord --state .state`." if has_bot else ""
+    return Finding("Redis", "ok", found, fix)
 
 
 def look_at_folders(settings: Settings) -> Iterator[Finding]:

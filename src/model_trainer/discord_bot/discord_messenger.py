@@ -9,7 +9,7 @@ import discord
 
 from model_trainer.discord_bot.cards.card import ButtonStyle, Card, Tone
 from model_trainer.discord_bot.discord_errors import NOT_DONE, Refusal, name_of
-from model_trainer.discord_bot.notifications.messenger import CannotDeliver, MessageGone
+from model_trainer.discord_bot.notifications.messenger import CannotDeliver, MessageGone, MessageRefused
 from model_trainer.discord_bot.owners_channel import CLOSED_TO_US, LONG_PAUSE_SECONDS, OwnersChannel
 
 PATIENCE_SECONDS = 25.0
@@ -161,6 +161,8 @@ class DiscordMessenger:
                     return MessageGone()
                 case _, 10003 | 50001:  # unknown channel, no access to it
                     self._channel.forget()
+                case 400, _:
+                    return MessageRefused(name_of(error))
                 case 403, _:
                     return self._channel.refused("closed_to_us", CLOSED_TO_US)
                 case 429, _:
@@ -176,11 +178,10 @@ class DiscordMessenger:
         task = asyncio.create_task(call())
         try:
             await self._wait_for(task)
-        except CannotDeliver:
+        except (CannotDeliver, asyncio.CancelledError):
             self._hanging = task
-            raise
-        except asyncio.CancelledError:
-            task.cancel()
+            # Whoever made the call makes it again; what this one comes to interests nobody.
+            task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
             raise
         return task.result()
 

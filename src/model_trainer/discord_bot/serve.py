@@ -11,6 +11,7 @@ from model_trainer.core.ports.feed import EventFeed, WatchList
 from model_trainer.discord_bot.bot import Bot
 from model_trainer.discord_bot.cards.card import Picture
 from model_trainer.discord_bot.cards.curves import loss_curve
+from model_trainer.discord_bot.cards.run_story import RunStory
 from model_trainer.discord_bot.commands.asking import Asking
 from model_trainer.discord_bot.commands.commands import Commands
 from model_trainer.discord_bot.discord_messenger import DiscordMessenger
@@ -61,8 +62,8 @@ async def serve_bot(
     log.info("discord_bot_stopped")
 
 
-async def curve_of(asking: Asking, run_id: str) -> Picture | None:
+async def curve_of(asking: Asking, story: RunStory) -> Picture | None:
     """The losses of a run as a picture; None when there are too few. Raises what the API answers."""
-    series = await asking.ask(lambda client: client.metrics(run_id))
-    png = await asyncio.to_thread(loss_curve, series.data, run_id=run_id)
+    series = await asking.ask(lambda client: client.metrics(story.run_id))
+    png = await asyncio.to_thread(loss_curve, series.data, family=story.family, run_id=story.run_id)
     return None if png is None else Picture(name=CURVE_FILE, png=png)

@@ -17,6 +17,8 @@ Handler = Callable[Concatenate[discord.Interaction, P], Coroutine[object, object
 
 WHOLE_NUMBERS = frozenset({"max_steps", "batch_size", "max_seq_len", "seed"})
 NUMBERS = frozenset({"num_epochs", "learning_rate"})
+LARGEST = 2**53
+"""Discord takes no larger number, and refuses all suggestions for the sake of one."""
 RUN_ID = "The run's id"
 
 
@@ -164,11 +166,10 @@ def _with_run_id(command: T, desk: Desk) -> T:
 
 def choice_of(option: str, label: str, value: str) -> app_commands.Choice[str | int | float] | None:
     """A value as Discord takes it for this option; None where it is none."""
+    if option not in WHOLE_NUMBERS | NUMBERS:
+        return app_commands.Choice(name=label, value=value)
     try:
-        if option in WHOLE_NUMBERS:
-            return app_commands.Choice(name=label, value=int(value))
-        if option in NUMBERS:
-            return app_commands.Choice(name=label, value=float(value))
+        number = int(value) if option in WHOLE_NUMBERS else float(value)
     except ValueError:
         return None
-    return app_commands.Choice(name=label, value=value)
+    return app_commands.Choice(name=label, value=number) if abs(number) < LARGEST else None

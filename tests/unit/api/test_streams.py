@@ -1,15 +1,14 @@
 """Server-sent events: every event once and in order, pings while it is quiet, `done` at the end and only there."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import pytest
 from starlette.testclient import TestClient
 
-from model_trainer.api.asgi import Message
 from model_trainer.api.schemas.series import ending_of
-from model_trainer.api.streams import StreamResponse, Streams, last_event_id
+from model_trainer.api.streams import Streams, last_event_id
 from model_trainer.api.watching import Look, Step
 from model_trainer.core.contracts.events import JobProgress, StoredEvent
 from model_trainer.core.contracts.ids import new_ulid
@@ -19,8 +18,7 @@ from model_trainer.infra.persistence.memory import MemoryRunSignal, MemoryRunSto
 from tests.unit.api.conftest import Connect
 from tests.unit.api.orders import training
 from tests.unit.api.service import Service
-
-SSE = {"Accept": "text/event-stream"}
+from tests.unit.api.streams import SSE, answered, fields, run
 
 
 def progress(run_id: str, message: str) -> JobProgress:
@@ -28,11 +26,6 @@ def progress(run_id: str, message: str) -> JobProgress:
     return JobProgress(
         job_id=run_id, user_id=None, phase=Phase.TRAINING, message=message, progress=Progress()
     )
-
-
-def fields(text: str, name: str) -> list[str]:
-    """All values of one field of a stream."""
-    return [line.partition(": ")[2] for line in text.splitlines() if line.startswith(f"{name}: ")]
 
 
 def ended(client: TestClient, service: Service) -> str:
@@ -199,15 +192,6 @@ class Live:
         return self.streams.follow(self.record.run_id, 0, self.look)
 
 
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    """Runs a test within a time that only a hang exceeds."""
-
-    async def in_time() -> None:
-        await asyncio.wait_for(test(), 20)
-
-    asyncio.run(in_time())
-
-
 def test_news_arrives_as_it_happens() -> None:
     async def test() -> None:
         live = Live(poll_seconds=60)
@@ -332,100 +316,5 @@ def test_all_who_wait_at_the_same_place_cost_one_look_and_a_watch_ends_with_its_
         live.signal.announce(live.record.run_id)
         await asyncio.sleep(0.1)
         assert looks == [0, 0, 7, 7]
-
-    run(test)
-
-
-async def answered(
-    response: StreamResponse, *, messages: list[Message] | None = None, send_seconds: float = 0.0
-) -> list[Message]:
-    """What a response sends to a reader who takes so long for each message."""
-    waiting = messages or []
-    sent: list[Message] = []
-
-    async def receive() -> Message:
-        if waiting:
-            return waiting.pop(0)
-        await asyncio.sleep(60)
-        raise AssertionError
-
-    async def send(message: Message) -> None:
-        await asyncio.sleep(send_seconds)
-        sent.append(message)
-
-    await response({"type": "http"}, receive, send)
-    return sent
-
-
-class Source:
-    """An endless source that says whether it was closed."""
-
-    def __init__(self) -> None:
-        self.closed = False
-        self.released = False
-
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """One byte every now and then."""
-        try:
-            while True:
-                await asyncio.sleep(0.001)
-                yield b"x"
-        finally:
-            self.closed = True
-
-    def response(self, send_timeout: float = 60.0) -> StreamResponse:
-        """An answer with this source."""
-        return StreamResponse(self.chunks(), headers={}, release=self.release, send_timeout=send_timeout)
-
-    def release(self) -> None:
-        """Called at the end."""
-        self.released = True
-
-
-def test_a_reader_that_leaves_closes_the_source() -> None:
-    async def test() -> None:
-        source = Source()
-        gone: list[Message] = [{"type": "http.request"}, {"type": "http.disconnect"}]
-        await answered(source.response(), messages=gone, send_seconds=0.01)
-        assert source.released
-
-    run(test)
-
-
-def test_a_reader_that_stops_reading_is_dropped() -> None:
-    async def test() -> None:
-        source = Source()
-        sent = await answered(source.response(send_timeout=0.02), send_seconds=60)
-        assert sent == []
-        assert source.released
-
-    run(test)
-
-
-def test_a_body_too_long_behind_a_stream_counts_as_a_reader_who_left() -> None:
-    async def test() -> None:
-        source = Source()
-
-        async def receive() -> Message:
-            raise AppError(ErrorCode.REQUEST_TOO_LARGE, "too large")
-
-        async def send(message: Message) -> None:
-            await asyncio.sleep(0.01)
-
-        await source.response()({"type": "http"}, receive, send)
-        assert source.released
-
-    run(test)
-
-
-def test_a_fault_of_the_source_is_not_swallowed() -> None:
-    async def broken() -> AsyncGenerator[bytes, None]:
-        yield b"x"
-        raise ZeroDivisionError
-
-    async def test() -> None:
-        response = StreamResponse(broken(), headers={}, release=lambda: None, send_timeout=60)
-        with pytest.raises(ZeroDivisionError):
-            await answered(response)
 
     run(test)

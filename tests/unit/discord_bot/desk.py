@@ -1,7 +1,7 @@
 """Commands over the real API in memory, with a family that exists nowhere else, and hands to play a worker."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, TypeVar
@@ -18,7 +18,7 @@ from model_trainer.core.contracts.base import JsonObject
 from model_trainer.core.contracts.run import HandBack, Outcome, RunStatus, RunUpdate
 from model_trainer.core.contracts.training import LanguageModelSpec, MemoryEstimate, Recipe, TrainSpec
 from model_trainer.core.errors import AppError
-from model_trainer.discord_bot.cards.card import Answer, Card
+from model_trainer.discord_bot.cards.card import Answer, Card, Suggestion
 from model_trainer.discord_bot.commands.asking import Asking
 from model_trainer.discord_bot.commands.commands import Commands
 from model_trainer.engine.protocols import LanguageModelBackend
@@ -111,8 +111,11 @@ class Desk:
 
     def suggest(self, option: str, typed: str = "", **others: str) -> dict[str, str]:
         """Labels by value."""
-        found = self.run(lambda commands: commands.suggest(option, typed, others))
-        return {one.value: one.label for one in found}
+        return {one.value: one.label for one in self.offers(option, typed, **others)}
+
+    def offers(self, option: str, typed: str = "", **others: str) -> tuple[Suggestion, ...]:
+        """What may stand in an option."""
+        return self.run(lambda commands: commands.suggest(option, typed, others))
 
 
 @contextmanager
@@ -186,9 +189,13 @@ class Office:
 
 
 @contextmanager
-def office(*, clock: Callable[[], float] | None = None) -> Iterator[Office]:
-    """The real API with three families, and commands over it."""
-    service = Service(families=(GPT2, TEXT_DETECTOR, ToyFamily(), WalnutFamily()))
+def office(
+    *,
+    clock: Callable[[], float] | None = None,
+    families: Iterable[Family] = (GPT2, TEXT_DETECTOR, ToyFamily(), WalnutFamily()),
+) -> Iterator[Office]:
+    """The real API with some families, and commands over it."""
+    service = Service(families=families)
     app = create_app(service.container)
     with TestClient(app, raise_server_exceptions=False) as api:
 

@@ -100,6 +100,10 @@ class Feed:
         """An event of a version that nobody here knows."""
         self._append(run_id, None)
 
+    def lose(self, run_id: str, *, keep: int) -> None:
+        """What Redis had not yet saved of a run: numbers go on behind what it has."""
+        del self.streams[run_id][keep:]
+
     def trim(self) -> None:
         """All that was told so far is in the runs' own streams alone."""
         self._trimmed = len(self._entries)
@@ -281,11 +285,14 @@ class World:
         self.picture: Picture | None = CURVE
         self.curves: list[str] = []
         self.hook_of_curve: Hook = nothing
+        self.curve_seconds = 0.0
+        """How long drawing takes."""
 
-    async def curve(self, run_id: str) -> Picture | None:
+    async def curve(self, story: RunStory) -> Picture | None:
         """The picture of a training."""
-        self.curves.append(run_id)
-        self.hook_of_curve(run_id)
+        self.curves.append(story.run_id)
+        self.hook_of_curve(story.run_id)
+        await asyncio.sleep(self.curve_seconds)
         return self.picture
 
     def notifier(

@@ -173,7 +173,8 @@ def test_a_picture_comes_along_and_nobody_is_mentioned(discord: StandIn) -> None
 
 def test_values_are_offered_as_what_the_option_is(discord: StandIn) -> None:
     commands = Scripted()
-    commands.offers = tuple(Suggestion(SafeText(f"- {value}"), value) for value in ("12", "0.5", "auto"))
+    values = ("12", "0.5", "auto", "9007199254740992", "inf", "nan")
+    commands.offers = tuple(Suggestion(SafeText(f"- {value}"), value) for value in values)
     with listening(discord, commands):
         whole = discord.autocomplete("train", "max_steps", "1", family="gpt2")
         number = discord.autocomplete("train", "learning_rate", "", family="gpt2")
@@ -182,8 +183,8 @@ def test_values_are_offered_as_what_the_option_is(discord: StandIn) -> None:
 
     assert [label for label, _ in whole] == ["- 12"]
     assert [label for label, _ in number] == ["- 12", "- 0.5"]
-    assert [label for label, _ in text] == ["- 12", "- 0.5", "- auto"]
-    assert len(of_run) == 3
+    assert [label for label, _ in text] == [f"- {value}" for value in values]
+    assert len(of_run) == len(values)
     assert commands.asked == [
         ("max_steps", "1", {"family": "gpt2"}),
         ("learning_rate", "", {"family": "gpt2"}),

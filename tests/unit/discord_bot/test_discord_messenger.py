@@ -1,86 +1,23 @@
 """The owner's channel before a stand-in for Discord: what is sent and found, and what each refusal comes to."""
 
 import asyncio
+import gc
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
-from typing import TypeVar
+from collections.abc import Awaitable
 
-import discord
 import pytest
-import structlog
 
-from model_trainer.core.contracts.feed import WatchState
-from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.discord_bot.cards.card import Button, Card, Field, Picture, SafeText, Tone
 from model_trainer.discord_bot.discord_messenger import DiscordMessenger
-from model_trainer.discord_bot.notifications.messenger import CannotDeliver, MessageGone
+from model_trainer.discord_bot.notifications.messenger import CannotDeliver, MessageGone, MessageRefused
 from model_trainer.discord_bot.owners_channel import OwnersChannel
 from model_trainer.infra.persistence.memory_watch_list import MemoryWatchList
-from tests.e2e.discord_standin import TOKEN, StandIn, pointed_at
-from tests.e2e.discord_world import APPLICATION_ID, OWNER_ID, PNG, STRANGER_ID, dm_of
+from tests.e2e.discord_standin import StandIn
+from tests.e2e.discord_world import OWNER_ID, PNG, STRANGER_ID, dm_of
 from tests.unit.discord_bot.booth import card
+from tests.unit.discord_bot.messaging import HOLDER, with_messenger
 
-T = TypeVar("T")
-HOLDER = "01JD000000000000000000HOLD"
 MARK = "01JD0000000000000000000000"
-
-
-class Away(MemoryWatchList):
-    """A list whose store is away."""
-
-    def load(self) -> WatchState:
-        raise AppError(ErrorCode.STORE_UNAVAILABLE, "Redis is away.")
-
-
-@pytest.fixture
-def standin() -> Iterator[StandIn]:
-    with StandIn() as found, pointed_at(found):
-        yield found
-
-
-@pytest.fixture
-def kept() -> MemoryWatchList:
-    """A list that is held."""
-    found = MemoryWatchList(clock=lambda: 0.0)
-    found.hold(HOLDER, seconds=60.0)
-    return found
-
-
-@asynccontextmanager
-async def opened(
-    kept: MemoryWatchList,
-    *,
-    owner_id: str = OWNER_ID,
-    patience_seconds: float = 20.0,
-) -> AsyncIterator[DiscordMessenger]:
-    client = discord.Client(intents=discord.Intents(guilds=True), max_ratelimit_timeout=30.0)
-    channel = OwnersChannel(int(owner_id), kept, holder=HOLDER)
-    try:
-        await client.login(TOKEN)
-        yield DiscordMessenger(lambda: client, channel, patience_seconds=patience_seconds)
-    finally:
-        await client.close()
-
-
-def with_messenger(
-    kept: MemoryWatchList,
-    action: Callable[[DiscordMessenger], Coroutine[object, object, T]],
-    *,
-    owner_id: str = OWNER_ID,
-    patience_seconds: float = 20.0,
-) -> T:
-    """What `action` comes to."""
-
-    async def run() -> T:
-        async with opened(kept, owner_id=owner_id, patience_seconds=patience_seconds) as messenger:
-            return await action(messenger)
-
-    return asyncio.run(run())
-
-
-def sent(standin: StandIn) -> list[str]:
-    return [one.path for one in standin.requests if one.method == "POST"]
 
 
 def test_a_card_is_one_message_with_all_it_has(standin: StandIn, kept: MemoryWatchList) -> None:
@@ -186,7 +123,6 @@ def test_a_message_that_somebody_deleted_is_gone(standin: StandIn, kept: MemoryW
     [
         (403, 50007, "closed_to_us", 30.0),
         (401, 0, "401 0", None),
-        (400, 50035, "400 50035", None),
         (503, 0, "503 0", None),
     ],
 )
@@ -199,6 +135,15 @@ def test_each_refusal_is_a_word_for_the_log_and_maybe_a_pause(
         with_messenger(kept, lambda messenger: messenger.send(card("a"), nonce="n"))
 
     assert (caught.value.why, caught.value.retry_after_seconds) == (why, pause)
+
+
+def test_a_message_that_discord_finds_wrong_is_told_from_an_outage(
+    standin: StandIn, kept: MemoryWatchList
+) -> None:
+    standin.fail(400, code=50035, method="POST", path="/messages")
+
+    with pytest.raises(MessageRefused, match="400 50035"):
+        with_messenger(kept, lambda messenger: messenger.send(card("a"), nonce="n"))
 
 
 def test_a_long_rate_limit_is_handed_on_with_its_time(standin: StandIn, kept: MemoryWatchList) -> None:
@@ -264,121 +209,53 @@ def test_a_call_that_hangs_is_given_up_and_nothing_overtakes_it(
     assert "third" not in titles
 
 
-def test_a_call_ends_with_who_waits_for_it(standin: StandIn, kept: MemoryWatchList) -> None:
-    async def cancel(messenger: DiscordMessenger) -> int:
-        fault = standin.hang(method="POST", path="/messages")
-        before = len(asyncio.all_tasks())
-        task = asyncio.create_task(messenger.send(card("a"), nonce="n"))
-        await asyncio.to_thread(fault.reached.wait, 10)
-        task.cancel()
-        await asyncio.wait({task})
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        return len(asyncio.all_tasks()) - before
-
-    assert with_messenger(kept, cancel) == 0
-
-
-def test_the_channel_is_opened_once_and_found_again_after_a_restart(
+def test_who_waits_no_more_does_not_break_a_call_off_and_the_next_one_gets_through(
     standin: StandIn, kept: MemoryWatchList
 ) -> None:
-    def send(messenger: DiscordMessenger) -> Coroutine[object, object, str]:
-        return messenger.send(card("a"), nonce=f"{len(standin.messages)}")
+    async def cancel(messenger: DiscordMessenger) -> None:
+        fault = standin.limit(0.5, method="POST", path="/messages", is_global=True)
+        task = asyncio.create_task(messenger.send(card("a"), nonce="n"))
+        await asyncio.to_thread(fault.reached.wait, 10)
+        await asyncio.sleep(0.1)  # it sits the limit out
+        task.cancel()
+        await asyncio.wait({task})
+        assert task.cancelled()
+        await messenger.send(card("b"), nonce="m")
 
-    for _ in range(2):
-        with_messenger(kept, send)
+    with_messenger(kept, cancel, patience_seconds=3.0)
 
-    assert sent(standin).count("/users/@me/channels") == 1
-    assert kept.load().channel == f"{OWNER_ID}:{dm_of(OWNER_ID)}"
+    assert [message.now.title for message in standin.messages] == ["a", "b"]
 
 
-@pytest.mark.parametrize(
-    "written", [f"{STRANGER_ID}:{dm_of(STRANGER_ID)}", dm_of(STRANGER_ID), f"{OWNER_ID}:no", ":", ""]
-)
-def test_a_channel_of_somebody_else_is_not_spoken_into(
-    standin: StandIn, kept: MemoryWatchList, written: str
+def test_a_call_that_nobody_waits_for_is_not_overtaken(standin: StandIn, kept: MemoryWatchList) -> None:
+    async def overtake(messenger: DiscordMessenger) -> None:
+        message_id = await messenger.send(card("first"), nonce="n")
+        fault = standin.hang(method="PATCH", times=1)
+        task = asyncio.create_task(messenger.edit(message_id, card("second")))
+        await asyncio.to_thread(fault.reached.wait, 10)
+        task.cancel()
+        with pytest.raises(CannotDeliver, match="no_answer"):
+            await messenger.edit(message_id, card("third"))
+        fault.lift()
+        await messenger.edit(message_id, card("fourth"))
+
+    with_messenger(kept, overtake, patience_seconds=0.5)
+
+    assert [version.title for version in standin.messages[0].versions] == ["first", "second", "fourth"]
+
+
+def test_what_an_abandoned_call_has_to_say_is_heard_by_nobody(
+    standin: StandIn, kept: MemoryWatchList
 ) -> None:
-    kept.keep(HOLDER, channel=written)
+    async def abandon(messenger: DiscordMessenger) -> list[object]:
+        unheard: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+        fault = standin.hang(method="PATCH")
+        with pytest.raises(CannotDeliver, match="no_answer"):
+            await messenger.edit("404", card("a"))
+        fault.lift()
+        await messenger.send(card("b"), nonce="m")
+        gc.collect()
+        return unheard
 
-    with_messenger(kept, lambda messenger: messenger.send(card("a"), nonce="n"))
-
-    assert len(standin.messages) == 1
-    assert kept.load().channel == f"{OWNER_ID}:{dm_of(OWNER_ID)}"
-
-
-@pytest.mark.parametrize(("status", "code"), [(404, 10003), (403, 50001)])
-def test_a_channel_of_another_bot_is_forgotten_and_ours_is_opened(
-    standin: StandIn, kept: MemoryWatchList, status: int, code: int
-) -> None:
-    kept.keep(HOLDER, channel=f"{OWNER_ID}:77")
-    standin.fail(status, code=code, path="/channels/77/")
-
-    async def send_twice(messenger: DiscordMessenger) -> None:
-        with pytest.raises(CannotDeliver, match=f"{status} {code}"):
-            await messenger.send(card("a"), nonce="n")
-        await messenger.send(card("a"), nonce="n")
-
-    with_messenger(kept, send_twice)
-
-    assert len(standin.messages) == 1
-    assert kept.load().channel == f"{OWNER_ID}:{dm_of(OWNER_ID)}"
-
-
-def test_the_channel_is_opened_when_what_was_written_down_cannot_be_read_or_kept(standin: StandIn) -> None:
-    with_messenger(Away(clock=lambda: 0.0), lambda messenger: messenger.send(card("a"), nonce="n"))
-
-    assert len(standin.messages) == 1
-
-
-@pytest.mark.parametrize(
-    ("owner_id", "why", "way_out"),
-    [("5", "owner_unknown", "no user"), (APPLICATION_ID, "owner_is_a_bot", "id of a bot")],
-)
-def test_an_owner_who_is_none_is_told_in_the_log_once_with_the_way_out(
-    standin: StandIn, kept: MemoryWatchList, owner_id: str, why: str, way_out: str
-) -> None:
-    if owner_id == "5":
-        standin.fail(404, code=10013, path="/users/5")
-
-    async def send_twice(messenger: DiscordMessenger) -> list[CannotDeliver]:
-        found: list[CannotDeliver] = []
-        for _ in range(2):
-            with pytest.raises(CannotDeliver) as caught:
-                await messenger.send(card("a"), nonce="n")
-            found.append(caught.value)
-        return found
-
-    with structlog.testing.capture_logs() as lines:
-        found = with_messenger(kept, send_twice, owner_id=owner_id)
-
-    assert [(one.why, one.retry_after_seconds) for one in found] == [(why, 30.0)] * 2
-    (line,) = [one for one in lines if one["event"] == "discord_owner_unreachable"]
-    assert way_out in line["detail"]
-    assert "README" in line["detail"]
-
-
-def test_discord_being_away_says_nothing_of_the_owner(standin: StandIn, kept: MemoryWatchList) -> None:
-    standin.fail(503, path=f"/users/{OWNER_ID}")
-
-    with structlog.testing.capture_logs() as lines, pytest.raises(CannotDeliver, match="503 0"):
-        with_messenger(kept, lambda messenger: messenger.send(card("a"), nonce="n"))
-
-    assert not [one for one in lines if one["event"] == "discord_owner_unreachable"]
-
-
-def test_an_owner_who_closes_the_channel_again_is_told_again(standin: StandIn, kept: MemoryWatchList) -> None:
-    async def send(messenger: DiscordMessenger) -> None:
-        for is_closed in (True, True, False, True):
-            standin.close_direct_messages(is_closed)
-            if is_closed:
-                with pytest.raises(CannotDeliver, match="closed_to_us"):
-                    await messenger.send(card("a"), nonce="n")
-            else:
-                await messenger.send(card("a"), nonce="n")
-
-    with structlog.testing.capture_logs() as lines:
-        with_messenger(kept, send)
-
-    told = [one["detail"] for one in lines if one["event"] == "discord_owner_unreachable"]
-    assert len(told) == 2
-    assert "share a server" in told[0]
+    assert with_messenger(kept, abandon, patience_seconds=0.5) == []

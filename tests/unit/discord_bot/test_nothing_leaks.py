@@ -154,7 +154,8 @@ def of_ids(text: str) -> list[object]:
         answers.watching_card([text, RUN] * 30),
         answers.watched_card(text),
         answers.unwatched_card(text, was_watched=True),
-        *(answers.asked_card(verb, text) for verb in VERBS),
+        *(answers.asked_card(verb, RunStory(run_id=text)) for verb in VERBS),
+        run_words.standing(text),
     ]
 
 
@@ -258,9 +259,12 @@ def hostile_api(text: str, *, refuses: bool) -> Callable[[httpx.Request], httpx.
         }
         bodies: dict[str, object] = {
             "/runs": {"data": [run, run | {"run_id": text}], "has_more": False},
-            "/tokenizers": {"data": [tokenizer], "has_more": False},
+            "/tokenizers": {"data": [tokenizer, tokenizer | {"method": "char"}], "has_more": False},
             "/families": {
-                "families": [kind, kind_of(GPT2).model_dump() | {"title": text}],
+                "families": [
+                    kind,
+                    kind_of(GPT2).model_dump() | {"title": text, "supported_tokenizers": [text, "char"]},
+                ],
                 "tokenizers": [kind],
             },
             "/healthz": {"status": text, "version": text},
@@ -300,10 +304,12 @@ def test_no_command_shows_anything_of_a_hostile_api(text: str, refuses: bool) ->
             desk.run(lambda commands: commands.unwatch(RUN)),
             desk.run(pressing(written(TurnTo(1)))),
             *(desk.run(pressing(written(Do(verb, RUN)))) for verb in VERBS),
-            *(list(desk.suggest(f"{command}.run_id").values()) for command in ("status", "resume", "watch")),
-            *(list(desk.suggest(option).values()) for option in ("tokenizer", "device", "settings")),
+            *(desk.offers(f"{command}.run_id") for command in ("status", "resume", "watch", "unwatch")),
+            *(desk.offers(option, family="gpt2") for option in ("tokenizer", "device", "settings")),
+            *hints.values(),
         ]
 
+    assert set(titles) == (set() if refuses else {"gpt2"})
     assert_harmless([*titles.values(), *hints.values()])
     for one in shown:
         assert_harmless(one)
@@ -334,6 +340,7 @@ COVERED = {
     "cards.run_words.called",
     "cards.run_words.measure_word",
     "cards.run_words.phase_word",
+    "cards.run_words.standing",
     "cards.run_words.status_sign",
     "cards.run_words.status_word",
     "cards.safe_text.clip",

@@ -7,10 +7,13 @@ from contextlib import contextmanager
 import pytest
 from pydantic import SecretStr
 
+from model_trainer.client.views import SeriesView
 from model_trainer.container import in_memory
 from model_trainer.core.config import load_settings
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.ports.feed import EventFeed
+from model_trainer.discord_bot.cards.curves import loss_curve
+from model_trainer.discord_bot.cards.run_story import RunStory
 from model_trainer.discord_bot.commands.asking import Asking
 from model_trainer.discord_bot.identity import whose
 from model_trainer.discord_bot.needs import Access
@@ -117,18 +120,22 @@ def row(step: int, loss: float) -> dict[str, object]:
 
 @pytest.mark.parametrize(("losses", "is_drawn"), [((3.0, 2.0, 1.0), True), ((3.0,), False)])
 def test_a_curve_is_drawn_of_what_the_api_has(losses: tuple[float, ...], is_drawn: bool) -> None:
+    story = RunStory(run_id=RUN_ID, family="gpt2")
     rows = [row(step, loss) for step, loss in enumerate(losses, start=1)]
-    api = FakeApi().on("GET", f"/runs/{RUN_ID}/metrics", {"run_id": RUN_ID, "data": rows})
+    told: dict[str, object] = {"run_id": RUN_ID, "data": rows}
+    api = FakeApi().on("GET", f"/runs/{RUN_ID}/metrics", told)
 
     with api.client() as client:
         asking = Asking(client)
-        picture = asyncio.run(curve_of(asking, RUN_ID))
+        picture = asyncio.run(curve_of(asking, story))
         asking.close()
 
     assert (picture is not None) is is_drawn
     if picture is not None:
         assert picture.name == "loss.png"
         assert picture.png.startswith(PNG)
+        series = SeriesView.model_validate(told)
+        assert picture.png == loss_curve(series.data, family="gpt2", run_id=RUN_ID)
 
 
 def test_discord_knows_the_bot_by_its_token(discord: StandIn) -> None:

@@ -26,11 +26,7 @@ _VERSION = re.compile(r"[0-9]{1,5}(?:\.[0-9]{1,5}){1,3}(?:\.?(?:a|b|rc|dev|post)
 def run_list_card(stories: Sequence[RunStory], *, page: int, has_more: bool) -> Card:
     """A page of runs, newest first, with buttons to the pages beside it."""
     if not stories:
-        return Card(
-            title=SafeText("Runs"),
-            text=SafeText("There are none here."),
-            buttons=_turns(page, has_more=False),
-        )
+        return _no_runs(page)
     title = SafeText("Runs") if page == 0 else say("Runs, page {page}", page=count(page + 1))
     return Card(title=title, text=_listed(stories), buttons=_turns(page, has_more=has_more))
 
@@ -50,13 +46,14 @@ def service_card(
     *,
     problem: AppError | None,
     version: str,
-    running: Sequence[RunStory],
+    running: Sequence[RunStory] | None,
     num_watched: int,
     missing: Sequence[SafeText] = (),
 ) -> Card:
     """How the service is, and what it is doing.
 
-    `problem` is why it is not ready, `missing` what it lacks where it can say so; `running` are all runs that have not ended.
+    `problem` is why it is not ready, `missing` what it lacks where it can say so; `running` are all runs that have not ended,
+    None where nobody knows.
     """
     is_ready = problem is None
     known = _VERSION.fullmatch(version) is not None
@@ -65,7 +62,7 @@ def service_card(
         text=joined([_readiness(problem, missing), *([_listed(running)] if running else [])], "\n\n"),
         fields=(
             *([Field(name=SafeText("Version"), value=SafeText(version))] if known else []),
-            Field(name=SafeText("Runs now"), value=count(len(running))),
+            *([] if running is None else [Field(name=SafeText("Runs now"), value=count(len(running)))]),
             Field(name=SafeText("Watched"), value=count(num_watched)),
         ),
         tone="good" if is_ready else "bad",
@@ -88,24 +85,29 @@ def question_card(verb: Verb, story: RunStory, *, is_foreign: bool) -> Card:
     return Card(title=_question(verb), text=joined(lines), tone="still", buttons=(yes, no))
 
 
-def asked_card(verb: Verb, of_run: str) -> Card:
-    """The API has taken an order to cancel, pause or resume."""
+def asked_card(verb: Verb, story: RunStory) -> Card:
+    """The API has taken an order to cancel, pause or resume; `story` tells where the run stands since."""
     match verb:
+        case "cancel" if story.status is RunStatus.CANCELLED:
+            title, text = "Cancelled", "It has ended."
         case "cancel":
-            text = "It is asked to stop, and does so at its next step."
+            title, text = "Cancelling", "It stops at its next step."
+        case "pause" if story.status is RunStatus.PAUSED:
+            title, text = "Paused", "It stands still until it is resumed."
         case "pause":
-            text = "It is asked to stand still, and does so at its next step with a checkpoint."
+            title, text = "Pausing", "It saves a checkpoint at its next step, then stands still."
         case "resume":
-            text = "It is in line again."
+            title, text = "Resumed", "It is in line again."
         case _:
             assert_never(verb)
-    return Card(title=SafeText("Done"), text=joined([SafeText(text), _code(run_id(of_run))]), tone="good")
+    about = joined([called(story), _code(run_id(story.run_id))], " ")
+    return Card(title=SafeText(title), text=joined([SafeText(text), about]), tone="good")
 
 
 def ordered_card(story: RunStory) -> Card:
     """The API has taken an order for a training."""
     card = run_card(story)
-    follows = SafeText("It is ordered; a message follows it from here on.")
+    follows = SafeText("It is ordered; a message of its own will tell how it goes.")
     return replace(card, text=joined([card.text, follows]), buttons=())
 
 
@@ -137,8 +139,12 @@ def _readiness(problem: AppError | None, missing: Sequence[SafeText]) -> SafeTex
     if problem is None:
         return SafeText("It has all it needs.")
     if missing:
-        return joined([SafeText("The API answers, but lacks "), joined(missing, ", "), SafeText(".")], "")
+        return joined([SafeText("The API answers, but lacks"), *(_point(one) for one in missing)])
     return error_text(problem)
+
+
+def _point(text: SafeText) -> SafeText:
+    return say("\u2022 {text}", text=text)
 
 
 def _short_card(title: str, text: str, of_run: str) -> Card:
@@ -176,6 +182,13 @@ def _left_out(number: int) -> list[SafeText]:
     return [say("and {more} more", more=count(more))] if more > 0 else []
 
 
+def _no_runs(page: int) -> Card:
+    if page == 0:
+        return Card(title=SafeText("Runs"), text=SafeText("There are none yet: /train orders one."))
+    newest = Button(SafeText("Newest"), written(TurnTo(0)))
+    return Card(title=SafeText("Runs"), text=SafeText("There are no more."), buttons=(newest,))
+
+
 def _turns(page: int, *, has_more: bool) -> tuple[Button, ...]:
     newer = [Button(SafeText("Newer"), written(TurnTo(page - 1)))] if page > 0 else []
     older = [Button(SafeText("Older"), written(TurnTo(page + 1)))] if has_more and page < LAST_PAGE else []
@@ -207,9 +220,14 @@ def _yes(verb: Verb) -> SafeText:
 
 
 def _consequence(verb: Verb, story: RunStory) -> SafeText:
+    is_idle = story.status in (RunStatus.QUEUED, RunStatus.PAUSED)
     match verb:
+        case "cancel" if is_idle:
+            return SafeText("It ends at once. If it has a checkpoint, that is kept.")
         case "cancel":
             return SafeText("It stops at its next step and keeps its last checkpoint.")
+        case "pause" if is_idle:
+            return SafeText("It leaves the line and stands still until it is resumed.")
         case "pause":
             return SafeText("It saves a checkpoint at its next step and stands still until it is resumed.")
         case "resume" if story.checkpoint_step is None:

@@ -14,6 +14,15 @@ _KINDS = {
     "calibrate": "calibration",
     "export": "export",
 }
+_STANDINGS: dict[str, str] = {
+    RunStatus.QUEUED: "It waits for a worker",
+    RunStatus.RUNNING: "It is running",
+    RunStatus.PAUSED: "It is paused",
+    RunStatus.CANCELLING: "It is being cancelled",
+    RunStatus.COMPLETED: "It has completed",
+    RunStatus.FAILED: "It has failed",
+    RunStatus.CANCELLED: "It was cancelled",
+}
 _MEASURES = {
     "loss": "Loss",
     "perplexity": "Perplexity",
@@ -54,6 +63,12 @@ def status_word(status: RunStatus) -> SafeText:
             return SafeText("cancelled")
         case _:
             assert_never(status)
+
+
+def standing(status: str) -> SafeText:
+    """The same as the beginning of a sentence, also of a status that only a newer server knows."""
+    known = _STANDINGS.get(status)
+    return say("It is {status}", status=word(status)) if known is None else SafeText(known)
 
 
 def status_sign(status: RunStatus) -> SafeText:

@@ -59,7 +59,7 @@ def sentence(code: ErrorCode) -> SafeText:  # noqa: C901 - one line a code, and 
         case ErrorCode.METHOD_NOT_ALLOWED:
             text = "The API does not do this: is the server as new as the bot?"
         case ErrorCode.CONFIG_INVALID:
-            text = "Some settings do not fit: change them and order again."
+            text = "Some settings do not fit, alone or together; the server's log says why."
         case ErrorCode.REQUEST_TOO_LARGE:
             text = "The request is too large: leave something out."
         case ErrorCode.RANGE_NOT_SATISFIABLE:

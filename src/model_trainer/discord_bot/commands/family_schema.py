@@ -1,6 +1,7 @@
 """What a family can be asked for, read from the JSON schema that the API tells: no family is known here by name."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -10,11 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from model_trainer.client.views import KindView
 from model_trainer.core.contracts.base import JsonObject, dump_json
 from model_trainer.core.errors import AppError, ErrorCode
+from model_trainer.discord_bot.cards.private_text import looks_private
 
 FAMILY, TOKENIZER, OWNER, LABELS = "model_family", "tokenizer_id", "user_id", "metadata"
 """Fields that all families share by name (TrainSpec), and the one that language models and detectors share."""
 DEEPEST = 4
 MOST_CHOICES_NAMED = 12
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+"""What a field is called; nobody is told of others."""
 
 Number = int | float
 Value = TypeVar("Value")
@@ -197,7 +201,7 @@ def read_schema(kind: KindView) -> FamilySchema:
     return FamilySchema(
         family=kind.name,
         fields=fields,
-        example=kind.example,
+        example={name: value for name, value in kind.example.items() if not _is_private(value)},
         labels=None if inner is None else _field(root, inner, name=LABELS, is_required=False, default=None),
     )
 
@@ -218,6 +222,8 @@ def _fields(
 ) -> Iterator[SpecField]:
     """The fields of one mapping, those inside them behind each; `given`: the mapping's own default."""
     for name, inner in node.properties.items():
+        if _NAME.fullmatch(name) is None or looks_private(name):
+            continue
         default = inner.default if given is None else given.get(name, inner.default)
         is_required = depth == 1 and name in node.required
         field = _field(root, inner, name=prefix + name, is_required=is_required, default=default)
@@ -237,18 +243,28 @@ def _field(root: _Node, node: _Node, *, name: str, is_required: bool, default: J
     return SpecField(
         name=name,
         types=types,
-        choices=tuple(map(as_text, texts)),
+        # Not to be named: whether a value is among them is the API's to judge then.
+        choices=() if any(map(_is_private, texts)) else tuple(map(as_text, texts)),
         minimum=_first(part.minimum for part in parts),
         maximum=_first(part.maximum for part in parts),
         above=_first(part.above for part in parts),
         below=_first(part.below for part in parts),
         shortest=_first(part.shortest for part in parts),
         longest=_first(part.longest for part in parts),
-        default=default,
+        default=None if _is_private(default) else default,
         is_required=is_required,
         description=node.description,
         holds_text="string" in types or any(inner.type == "string" for inner in lists),
     )
+
+
+def _is_private(value: JsonValue) -> bool:
+    """Whether it holds text that must not be said; numbers never do."""
+    match value:
+        case None | int() | float():
+            return False
+        case _:
+            return looks_private(as_text(value))
 
 
 def _parts(root: _Node, node: _Node) -> list[_Node]:

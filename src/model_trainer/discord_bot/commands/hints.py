@@ -7,6 +7,7 @@ from model_trainer.client.views import KindView
 from model_trainer.core.errors import AppError
 from model_trainer.core.logging.logger import get_logger
 from model_trainer.discord_bot.cards.card import SafeText
+from model_trainer.discord_bot.cards.private_text import looks_private
 from model_trainer.discord_bot.cards.safe_text import clip, say
 from model_trainer.discord_bot.commands.asking import Asking
 from model_trainer.discord_bot.commands.family_schema import read_schema
@@ -55,7 +56,8 @@ def option_hint(option: str, families: Sequence[KindView]) -> SafeText:
     if option not in PLAIN_OPTIONS or not fields:
         return OURS[option]
     first = fields[0].description.partition("\n")[0].partition(". ")[0].rstrip(".")
-    meaning = say("{first}", first=first) or OURS[option]
+    meaning = (SafeText("") if looks_private(first) else say("{first}", first=first)) or OURS[option]
     wanted = {field.wanted() for field in fields}
     bounds = wanted.pop() if len(wanted) == 1 else "by family"
-    return clip(say("{meaning} ({bounds})", meaning=meaning, bounds=bounds), LONGEST)
+    whole = say("{meaning} ({bounds})", meaning=meaning, bounds=bounds)
+    return whole if len(whole) <= LONGEST else clip(meaning, LONGEST)

@@ -26,10 +26,15 @@ async def look_at_service(asking: Asking, watching: Watching) -> Answer:
     """As it is now; an API that is away is shown as such, not raised."""
     asking.runs_changed()
     problem, version, running = await asyncio.gather(_problem(asking), _version(asking), _active(asking))
+    if isinstance(running, AppError):
+        # Whether it is ready it tells everybody, runs only those who have the key.
+        problem, stories = problem or running, None
+    else:
+        stories = [story_of_view(view) for view in running]
     card = service_card(
         problem=problem,
         version=version,
-        running=[story_of_view(view) for view in running],
+        running=stories,
         num_watched=len(watching.watched()),
         missing=[] if problem is None else missing_parts(problem.faults),
     )
@@ -63,9 +68,9 @@ async def _version(asking: Asking) -> str:
         return ""
 
 
-async def _active(asking: Asking) -> list[RunView]:
+async def _active(asking: Asking) -> list[RunView] | AppError:
     try:
         pages = await asyncio.gather(*(asking.recent_runs(status.value) for status in ACTIVE))
-    except AppError:
-        return []
+    except AppError as error:
+        return error
     return [run for page in pages for run in page]

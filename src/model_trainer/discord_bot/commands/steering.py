@@ -10,8 +10,9 @@ from model_trainer.discord_bot.cards.answers import asked_card, question_card
 from model_trainer.discord_bot.cards.card import Answer, Card, SafeText
 from model_trainer.discord_bot.cards.presses import Verb
 from model_trainer.discord_bot.cards.run_story import story_of_view
+from model_trainer.discord_bot.cards.run_words import standing
+from model_trainer.discord_bot.cards.safe_text import joined, say, word
 from model_trainer.discord_bot.cards.safe_text import run_id as shown_id
-from model_trainer.discord_bot.cards.safe_text import say, word
 from model_trainer.discord_bot.commands.asking import Asking
 
 DONE: dict[Verb, str] = {"cancel": "cancelled", "pause": "paused", "resume": "resumed"}
@@ -55,12 +56,10 @@ class Steering:
 
     async def _done(self, verb: Verb, view: RunView) -> Card:
         why_not = obstacle(verb, view)
-        if why_not is None:
-            why_not = await self._do(verb, view.run_id)
-        return asked_card(verb, view.run_id) if why_not is None else _nothing_to_do(view, why_not)
+        return await self._do(verb, view.run_id) if why_not is None else _nothing_to_do(view, why_not)
 
-    async def _do(self, verb: Verb, run_id: str) -> SafeText | None:
-        """Why it came too late, if it did: the run may have ended while it was looked at."""
+    async def _do(self, verb: Verb, run_id: str) -> Card:
+        """What was done, or why it came too late: the run may have ended while it was looked at."""
 
         def act(client: TrainerClient) -> RunView:
             match verb:
@@ -74,16 +73,17 @@ class Steering:
                     assert_never(verb)
 
         try:
-            await self._asking.ask(act)
+            changed = await self._asking.ask(act)
         except AppError as error:
             if error.code is not ErrorCode.CONFLICT:
                 raise
-            why_not = obstacle(verb, await self._find(run_id))
+            now = await self._find(run_id)
+            why_not = obstacle(verb, now)
             if why_not is None:
                 raise
-            return why_not
+            return _nothing_to_do(now, why_not)
         self._asking.runs_changed()
-        return None
+        return asked_card(verb, story_of_view(changed))
 
     def _is_foreign(self, view: RunView) -> bool:
         return view.user_id not in (None, str(self._owner_id))
@@ -96,7 +96,7 @@ def obstacle(verb: Verb, view: RunView) -> SafeText | None:
             "Only trainings can be {done}; this run is of kind {kind}.", done=DONE[verb], kind=word(view.kind)
         )
     if verb not in view.links:
-        return say("It is {status}: there is nothing to {verb}.", status=word(view.status), verb=verb)
+        return say("{standing}: there is nothing to {verb}.", standing=standing(view.status), verb=verb)
     if verb == "cancel" and view.cancel_requested:
         return SafeText("It is being cancelled already.")
     if verb == "pause" and view.pause_requested:
@@ -109,5 +109,5 @@ def _newest_good(found: CheckpointsView) -> int | None:
 
 
 def _nothing_to_do(view: RunView, why: SafeText) -> Card:
-    text = say("Run {run_id}: {why}", run_id=shown_id(view.run_id), why=why)
+    text = joined([why, say("`{run_id}`", run_id=shown_id(view.run_id))])
     return Card(title=SafeText("Nothing was done"), text=text, tone="still")

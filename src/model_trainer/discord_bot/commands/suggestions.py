@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from model_trainer.client.views import KindView, RunView, TokenizerView
+from model_trainer.core.contracts.ids import is_ulid
 from model_trainer.core.contracts.run import RunStatus
 from model_trainer.core.errors import AppError
 from model_trainer.core.logging.logger import get_logger
@@ -88,7 +89,9 @@ class Suggestions:
         return [
             Suggestion(_tokenizer_label(one), one.tokenizer_id)
             for one in await self._asking.recent_tokenizers()
-            if one.method in family.supported_tokenizers and _fits(typed, one.tokenizer_id, one.method)
+            if is_ulid(one.tokenizer_id)
+            and one.method in family.supported_tokenizers
+            and _fits(typed, one.tokenizer_id, one.method)
         ]
 
     async def _runs(self, command: str, typed: str) -> list[Suggestion]:
@@ -103,7 +106,7 @@ class Suggestions:
         return [
             Suggestion(run_label(run), run.run_id)
             for run in runs
-            if _fits(typed, run.run_id, run.family, run.status)
+            if is_ulid(run.run_id) and _fits(typed, run.run_id, run.family, run.status)
         ]
 
     async def _watched(self, typed: str) -> list[Suggestion]:
@@ -112,7 +115,7 @@ class Suggestions:
         found: list[Suggestion] = []
         for watched in self._watching.watched():
             run = known.get(watched)
-            if _fits(typed, watched, *(() if run is None else (run.family, run.status))):
+            if is_ulid(watched) and _fits(typed, watched, *(() if run is None else (run.family, run.status))):
                 found.append(Suggestion(run_id(watched) if run is None else run_label(run), watched))
         return found
 
@@ -133,7 +136,7 @@ def _families(kinds: Iterable[KindView], typed: str) -> list[Suggestion]:
     return [
         Suggestion(joined([one for one in (word(kind.name), name(kind.title)) if one], " · "), kind.name)
         for kind in kinds
-        if typed.lower() in kind.name.lower() or typed.lower() in kind.title.lower()
+        if word(kind.name) and (typed.lower() in kind.name.lower() or typed.lower() in kind.title.lower())
     ]
 
 

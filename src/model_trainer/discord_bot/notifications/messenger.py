@@ -9,11 +9,11 @@ class Messenger(Protocol):
     """Sends and changes messages in the owner's channel."""
 
     async def send(self, card: Card, *, nonce: str) -> str:
-        """A new message; its id. The same nonce (at most 25 characters) within a few minutes makes no second one."""
+        """A new message; its id. Raises MessageRefused. The same nonce (at most 25 characters) within a few minutes makes no second one."""
         ...
 
     async def edit(self, message_id: str, card: Card) -> None:
-        """Changes a message, its picture included; raises MessageGone when there is none any more."""
+        """Changes a message, its picture included; raises MessageGone when there is none any more, and MessageRefused."""
         ...
 
     async def find(self, mark: str) -> str | None:
@@ -23,6 +23,10 @@ class Messenger(Protocol):
 
 class MessageGone(Exception):
     """Somebody has deleted the message."""
+
+
+class MessageRefused(Exception):
+    """Discord does not take this very message; it may take others."""
 
 
 class CannotDeliver(Exception):

@@ -124,7 +124,7 @@ class Notebook:
         changed = self._all_caught_up(self.notes) if page.has_gap else {}
         for item in page.items:
             note = changed.get(item.run_id) or self._notes.get(item.run_id) or self._begun(item.stored)
-            if note is not None and item.stored.seq > note.story.seq:
+            if note is not None and _is_new(item.stored, note.story):
                 changed[item.run_id] = note.heard(self._heard(note.story, item.stored))
         return changed
 
@@ -137,15 +137,21 @@ class Notebook:
 
     def _heard(self, story: RunStory, stored: StoredEvent) -> RunStory:
         """The story up to an event, with what came before it."""
-        is_next = stored.seq == story.seq + 1
-        return hear(story if is_next else self._caught_up(story), stored)
+        if stored.seq == story.seq + 1:
+            return hear(story, stored)
+        return hear(
+            self._caught_up(story if stored.seq > story.seq else RunStory(run_id=story.run_id)), stored
+        )
 
     def _all_caught_up(self, notes: Collection[RunNote]) -> dict[str, RunNote]:
         """The notes with their stories as far as they have come."""
         return {note.run_id: note.heard(self._caught_up(note.story)) for note in notes}
 
     def _caught_up(self, story: RunStory) -> RunStory:
-        """The story with all that its run's own stream has."""
+        """The story with all that its run's own stream has; told anew where its last event is another one there."""
+        last = self._feed.of_run(story.run_id, after=story.seq - 1, limit=1) if story.seq else ()
+        if any((stored.seq, stored.at_ms) != (story.seq, story.heard_at_ms) for stored in last):
+            story = RunStory(run_id=story.run_id)
         while events := self._feed.of_run(story.run_id, after=story.seq, limit=NUM_EVENTS):
             for stored in events:
                 story = hear(story, stored)
@@ -158,3 +164,9 @@ class Notebook:
         if not self._is_open:
             message = "The bot follows no run yet: it is starting, or Redis is away. Try again in a minute."
             raise AppError(ErrorCode.SERVICE_UNAVAILABLE, message)
+
+
+def _is_new(stored: StoredEvent, story: RunStory) -> bool:
+    """Whether a story lacks an event. One of a number it had, but of a later time, is new: Redis lost what had that number,
+    and counts on from what a rebuild or its last file brought back."""
+    return stored.seq > story.seq or stored.at_ms > story.heard_at_ms

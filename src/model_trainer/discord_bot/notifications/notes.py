@@ -27,6 +27,8 @@ class RunNote(Contract):
     message_id: str | None = None
     may_be_sent: bool = False
     """There may be a message although `message_id` is None: look before another one is sent."""
+    lacks_curve: bool = False
+    """The end was told without the picture that belongs to it."""
     times_gone: int = 0
     """How often the message was deleted and had to be sent anew."""
     by_hand: bool = False
@@ -47,8 +49,9 @@ class RunNote(Contract):
     @property
     def has_news(self) -> bool:
         """Whether something of the story is still to be told."""
-        told_seq = self.told.seq if self.told is not None else 0
-        return not self.is_muted and self.story.seq > told_seq
+        told = self.told or RunStory(run_id=self.run_id)
+        # Not by number alone: where Redis lost events, the story that was told may be the longer one.
+        return not self.is_muted and (self.story.seq, self.story.heard_at_ms) != (told.seq, told.heard_at_ms)
 
     @property
     def nonce(self) -> str:
@@ -64,10 +67,18 @@ class RunNote(Contract):
         """Written down before a message is sent."""
         return self._with({"may_be_sent": True})
 
-    def after_telling(self, story: RunStory, *, message_id: str, at_ms: int) -> "RunNote":
+    def after_telling(
+        self, story: RunStory, *, message_id: str, at_ms: int, lacks_curve: bool = False
+    ) -> "RunNote":
         """The message shows this story now; a newer one may wait already."""
         return self._with(
-            {"told": story, "told_at_ms": at_ms, "message_id": message_id, "may_be_sent": False}
+            {
+                "told": story,
+                "told_at_ms": at_ms,
+                "message_id": message_id,
+                "may_be_sent": False,
+                "lacks_curve": lacks_curve,
+            }
         )
 
     def after_deletion(self) -> "RunNote":

@@ -10,7 +10,12 @@ from model_trainer.discord_bot.cards.card import Card, Picture
 from model_trainer.discord_bot.cards.run_card import run_card
 from model_trainer.discord_bot.cards.run_story import RunStory
 from model_trainer.discord_bot.notifications.limiter import Limiter, Turn, Waiting
-from model_trainer.discord_bot.notifications.messenger import CannotDeliver, MessageGone, Messenger
+from model_trainer.discord_bot.notifications.messenger import (
+    CannotDeliver,
+    MessageGone,
+    MessageRefused,
+    Messenger,
+)
 from model_trainer.discord_bot.notifications.notebook import Notebook
 from model_trainer.discord_bot.notifications.notes import RunNote
 from model_trainer.discord_bot.notifications.outage import Outage
@@ -18,14 +23,16 @@ from model_trainer.discord_bot.notifications.pace import seconds_until_due
 
 log = get_logger(__name__)
 
-Curve = Callable[[str], Awaitable[Picture | None]]
-"""The loss of a training by its run id; None when there is nothing to draw."""
+Curve = Callable[[RunStory], Awaitable[Picture | None]]
+"""The loss of a training; None when there is nothing to draw."""
 
 NUM_CURVE_TRIES = 3
 CURVE_SECONDS = 20.0
 """After which a try has failed."""
 CURVE_PAUSE_SECONDS = 3.0
 """Between the tries; others are told meanwhile."""
+REFUSED_SECONDS = 300.0
+"""Until a message is tried again that Discord takes from nobody."""
 
 
 class Teller:
@@ -76,12 +83,17 @@ class Teller:
         note = next(note for note in self._notebook.notes if note.run_id == run_id)
         self._limiter.had_turn(run_id, _now())
         is_drawn, picture = await self._picture(note.story)
-        if not is_drawn:
-            return
+        is_current = any(each is note for each in self._notebook.notes)
+        if not is_drawn or not is_current:
+            return  # if it changed meanwhile, there is more to tell by now, or nobody wants to hear of it
+        lacks_curve = self._curve_tries.pop(run_id, 0) == NUM_CURVE_TRIES
         try:
             message_id = await self._shown(note, run_card(note.story, picture=picture))
         except MessageGone:
             await self._change(run_id, RunNote.after_deletion)
+        except MessageRefused as error:
+            log.warning("discord_message_refused", run_id=run_id, detail=str(error))
+            self._limiter.postpone(run_id, _now() + REFUSED_SECONDS)
         except CannotDeliver as error:
             self._limiter.refused(run_id)
             pause_seconds = self._discord.failed(error.why, at_least_seconds=error.retry_after_seconds or 0.0)
@@ -89,8 +101,7 @@ class Teller:
         else:
             self._limiter.taken(run_id)
             self._discord.over()
-            self._curve_tries.pop(run_id, None)
-            await self._change(run_id, self._told(note.story, message_id))
+            await self._change(run_id, self._told(note.story, message_id, lacks_curve=lacks_curve))
 
     async def _shown(self, note: RunNote, card: Card) -> str:
         """Shows a card in the run's message; the message's id."""
@@ -106,19 +117,21 @@ class Teller:
         await self._messenger.edit(message_id, card)
         return message_id
 
-    def _told(self, story: RunStory, message_id: str) -> Callable[[RunNote], RunNote]:
+    def _told(self, story: RunStory, message_id: str, *, lacks_curve: bool) -> Callable[[RunNote], RunNote]:
         at_ms = self._clock()
-        return lambda note: note.after_telling(story, message_id=message_id, at_ms=at_ms)
+        return lambda note: note.after_telling(
+            story, message_id=message_id, at_ms=at_ms, lacks_curve=lacks_curve
+        )
 
     async def _picture(self, story: RunStory) -> tuple[bool, Picture | None]:
         """What belongs to the end of a training, and whether that is known: it is asked for a few times, then the end is
-        told without."""
+        told without, and the picture tried again later."""
         if not story.status.is_terminal or story.kind != RunKind.TRAIN:
             return True, None
         tries = self._curve_tries.get(story.run_id, 0)
         if tries == NUM_CURVE_TRIES:
             return True, None
-        drawing = asyncio.ensure_future(self._curve(story.run_id))
+        drawing = asyncio.ensure_future(self._curve(story))
         try:
             # Whatever fails in there, a picture is not worth the end's own news.
             await asyncio.wait({drawing}, timeout=CURVE_SECONDS)

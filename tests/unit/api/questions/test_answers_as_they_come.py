@@ -13,7 +13,7 @@ from model_trainer.core.contracts.inference import InferenceKind
 from tests.unit.api.answering import answer_all, attended, refusing, take
 from tests.unit.api.questions.asked import QUESTIONS
 from tests.unit.api.service import Service
-from tests.unit.api.test_streams import SSE, fields
+from tests.unit.api.streams import SSE, fields
 
 
 @pytest.mark.parametrize("kind", ["generate", "chat"])

@@ -11,7 +11,7 @@ from tests.unit.api.conftest import Connect
 from tests.unit.api.orders import training
 from tests.unit.api.questions.asked import QUESTIONS
 from tests.unit.api.service import Service, settings_with
-from tests.unit.api.test_streams import SSE
+from tests.unit.api.streams import SSE
 from tests.unit.api.toy_detector import body
 
 

@@ -29,7 +29,7 @@ from tests.unit.api.answering import answer_all
 from tests.unit.api.orders import training
 from tests.unit.api.questions.asked import QUESTIONS
 from tests.unit.api.service import Service
-from tests.unit.api.test_streams import run
+from tests.unit.api.streams import run
 
 
 class Waiting:

@@ -3,17 +3,9 @@
 import pytest
 
 from model_trainer.core.config import load_settings
-from model_trainer.core.config.settings import process_environment
 from model_trainer.core.errors import AppError, ErrorCode
 
 S3 = {"STORE__KIND": "s3", "STORE__S3__BUCKET": "models"}
-
-
-@pytest.fixture(autouse=True)
-def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in process_environment():
-        if name.upper().startswith("STORE__"):
-            monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize(

@@ -57,9 +57,11 @@ def test_a_list_turns_both_ways() -> None:
 
 
 def test_an_empty_page_says_so_and_turns_back() -> None:
-    card = run_list_card([], page=2, has_more=True)
+    card = run_list_card([], page=400, has_more=True)
+    first = run_list_card([], page=0, has_more=False)
 
-    assert (card.text, presses(card)) == ("There are none here.", ["runs:1"])
+    assert (card.text, presses(card)) == ("There are no more.", ["runs:0"])
+    assert (first.text, presses(first)) == ("There are none yet: /train orders one.", [])
 
 
 def test_a_card_lists_only_so_many_runs() -> None:
@@ -103,12 +105,19 @@ def test_a_service_that_is_not_ready_says_why_in_our_own_words() -> None:
     assert [field.name for field in card.fields] == ["Runs now", "Watched"]
 
 
+def test_runs_that_nobody_knows_of_are_not_counted() -> None:
+    problem = AppError(ErrorCode.UNAUTHORIZED, "x")
+    card = service_card(problem=problem, version="", running=None, num_watched=0)
+
+    assert [field.name for field in card.fields] == ["Watched"]
+
+
 def test_a_service_that_can_say_so_says_what_it_lacks() -> None:
     problem = AppError(ErrorCode.SERVICE_UNAVAILABLE, "x")
     missing = [SafeText("disk space"), SafeText("workers")]
     card = service_card(problem=problem, version="", running=[], num_watched=0, missing=missing)
 
-    assert card.text == "The API answers, but lacks disk space, workers."
+    assert card.text == "The API answers, but lacks\n\u2022 disk space\n\u2022 workers"
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -123,12 +132,23 @@ def test_a_question_can_be_answered_with_yes_or_no(verb: Verb) -> None:
 
 
 def test_a_question_says_what_would_happen() -> None:
-    texts = {verb: question_card(verb, told(saved(600)), is_foreign=False).text for verb in VERBS}
+    story = told(queued(), started(), saved(600))
+    texts = {verb: question_card(verb, story, is_foreign=False).text for verb in VERBS}
 
     assert "keeps its last checkpoint" in texts["cancel"]
     assert "stands still" in texts["pause"]
     assert texts["resume"].endswith("from its checkpoint at step 600.")
     assert question_card("resume", told(queued()), is_foreign=False).text.endswith("it begins at the start.")
+
+
+@pytest.mark.parametrize("status", [RunStatus.QUEUED, RunStatus.PAUSED])
+def test_what_is_not_at_work_waits_for_no_step(status: RunStatus) -> None:
+    idle = RunStory(run_id=RUN, status=status)
+    texts = [question_card(verb, idle, is_foreign=False).text for verb in VERBS]
+
+    assert not [text for text in texts if "next step" in text]
+    assert "ends at once" in texts[0]
+    assert "leaves the line" in texts[1]
 
 
 def test_a_question_about_a_foreign_run_says_so_and_not_whose() -> None:
@@ -141,20 +161,29 @@ def test_nothing_can_be_done_with_what_is_no_run() -> None:
     assert question_card("cancel", RunStory(run_id="secret.txt"), is_foreign=False).buttons == ()
 
 
-def test_what_was_asked_is_confirmed() -> None:
-    texts = {verb: asked_card(verb, RUN) for verb in VERBS}
+@pytest.mark.parametrize(
+    ("verb", "status", "title", "text"),
+    [
+        ("cancel", RunStatus.RUNNING, "Cancelling", "It stops at its next step."),
+        ("cancel", RunStatus.CANCELLED, "Cancelled", "It has ended."),
+        ("pause", RunStatus.RUNNING, "Pausing", "It saves a checkpoint at its next step, then stands still."),
+        ("pause", RunStatus.PAUSED, "Paused", "It stands still until it is resumed."),
+        ("resume", RunStatus.QUEUED, "Resumed", "It is in line again."),
+    ],
+)
+def test_what_was_asked_is_confirmed_by_where_the_run_stands_since(
+    verb: Verb, status: RunStatus, title: str, text: str
+) -> None:
+    card = asked_card(verb, RunStory(run_id=RUN, kind="train", family="gpt2", status=status))
 
-    assert "stop" in texts["cancel"].text
-    assert "stand still" in texts["pause"].text
-    assert "in line again" in texts["resume"].text
-    assert all(card.text.endswith(f"\n`{RUN}`") for card in texts.values())
+    assert (card.title, card.text) == (title, f"{text}\ngpt2 training `{RUN}`")
 
 
 def test_an_ordered_run_is_its_card_without_buttons() -> None:
     card = ordered_card(told(queued()))
 
     assert (card.title, card.buttons) == (run_card(told(queued())).title, ())
-    assert card.text.endswith("\nIt is ordered; a message follows it from here on.")
+    assert card.text.endswith("\nIt is ordered; a message of its own will tell how it goes.")
 
 
 def test_watching_is_confirmed() -> None:

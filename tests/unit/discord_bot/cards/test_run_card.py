@@ -13,6 +13,7 @@ from model_trainer.discord_bot.cards.run_words import (
     called,
     measure_word,
     phase_word,
+    standing,
     status_sign,
     status_word,
     tone_of,
@@ -268,6 +269,14 @@ def test_every_status_has_its_word_sign_and_colour() -> None:
     assert words == ["waiting", "running", "paused", "stopping", "completed", "failed", "cancelled"]
     assert [tone_of(status) for status in RunStatus] == colours
     assert len({status_sign(status) for status in RunStatus}) == 6
+
+
+def test_where_a_run_stands_begins_a_sentence() -> None:
+    known = [standing(status) for status in RunStatus]
+
+    assert known[-3:] == ["It has completed", "It has failed", "It was cancelled"]
+    assert len(set(known)) == len(RunStatus)
+    assert standing("daydreaming") == "It is daydreaming"
 
 
 def test_phases_are_words() -> None:

@@ -36,7 +36,8 @@ def test_an_error_says_what_to_do_and_where_and_under_which_request() -> None:
     error = refused("/max_steps", "/optimizer/learning_rate", request_id=RUN)
 
     assert error_text(error, known=["max_steps", "optimizer.learning_rate"]) == (
-        "Some settings do not fit: change them and order again. Look at: max_steps, optimizer.learning_rate. "
+        "Some settings do not fit, alone or together; the server's log says why. "
+        "Look at: max_steps, optimizer.learning_rate. "
         f"(request {RUN})"
     )
 

@@ -10,11 +10,16 @@ from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.contracts.run import RunStatus
 from model_trainer.core.errors import AppError, ErrorCode, FieldFault
 from model_trainer.discord_bot.cards.presses import Ask, Do, Drop, Look, TurnTo, written
+from model_trainer.discord_bot.commands.family_schema import read_schema
 from model_trainer.discord_bot.commands.service import missing_parts
 from model_trainer.discord_bot.commands.train_form import TrainForm
+from model_trainer.models.family import Family
 from model_trainer.models.gpt2 import FAMILY as GPT2
+from model_trainer.registry import Registry
 from tests.unit.client.fake_api import FakeApi, page, problem, run_view
 from tests.unit.discord_bot.desk import OWNER_ID, Office, desk_over, kind_of, office, presses, words
+
+OURS = tuple(Registry.discover().families().values())
 
 
 @pytest.fixture
@@ -43,6 +48,28 @@ def test_a_family_that_was_dropped_in_is_ordered_like_any_other(here: Office) ->
     assert record["spec"]["optimizer"]["learning_rate"] == 0.5
     assert answer.card.mark == record["run_id"]
     assert "nut" in words(answer.card)
+
+
+@pytest.mark.parametrize("family", OURS, ids=lambda family: family.name)
+def test_every_family_of_ours_is_ordered_with_what_must_be_given(
+    family: Family,
+) -> None:
+    reads_tables = read_schema(kind_of(family)).find("data_paths") is not None
+    with office(families=OURS) as here:
+        table = here.service.corpora.root / "essays.csv"
+        table.write_text("text,label\nOf people.,human\nOf machines.,ai\n")
+        form = TrainForm(
+            family=family.name,
+            corpus="essays.csv" if reads_tables else "demo",
+            tokenizer=None if reads_tables else here.tokenizer(),
+            max_steps=5,
+            seed=3,
+            settings="from_scratch=true" if reads_tables else "",
+        )
+        run_id = here.desk.run(lambda commands: commands.train(form, idempotency_key="discord-1")).card.mark
+        record = here.api.get(f"/runs/{run_id}").json()
+    assert (record["family"], record["status"]) == (family.name, "queued")
+    assert (record["spec"]["max_steps"], record["spec"]["seed"]) == (5, 3)
 
 
 def test_one_that_came_since_the_last_look_is_found_as_well() -> None:
@@ -282,6 +309,16 @@ def test_a_service_that_lacks_something_says_what_in_our_own_words(here: Office)
     assert "queue training" not in words(card)
     assert "does not answer" not in words(card)
     assert run_id in words(card)
+
+
+def test_a_service_that_refuses_the_bots_key_is_not_called_ready() -> None:
+    api = FakeApi().on("GET", "/readyz", {"status": "ready"}).on("GET", "/healthz", {"version": "1.2.0"})
+    api.on("GET", "/runs", problem(401, "UNAUTHORIZED", "No."))
+    with desk_over(api.handle) as desk:
+        card = desk.run(lambda commands: commands.service()).card
+    assert card.title == "Model Trainer is not ready"
+    assert "SECURITY__API_KEY" in card.text
+    assert "Runs now" not in words(card)
 
 
 def test_every_part_that_can_be_missing_has_a_name_and_others_are_passed_over() -> None:

@@ -10,6 +10,7 @@ from model_trainer.models.char_lstm import FAMILY as CHAR_LSTM
 from model_trainer.models.family import Family
 from model_trainer.models.gpt2 import FAMILY as GPT2
 from model_trainer.models.text_detector import FAMILY as TEXT_DETECTOR
+from model_trainer.registry import Registry
 from tests.unit.discord_bot.desk import WalnutFamily, kind_of
 
 GPT2_SCHEMA = read_schema(kind_of(GPT2))
@@ -181,6 +182,39 @@ def test_a_schema_that_holds_itself_has_an_end() -> None:
         "first.next.next",
         "first.next.next.next",
     ]
+
+
+@pytest.mark.parametrize("family", Registry.discover().families().values(), ids=lambda family: family.name)
+def test_of_our_own_families_every_field_and_choice_may_be_named(family: Family) -> None:
+    told = family.spec.model_json_schema()
+    schema = read_schema(kind_of(family))
+    assert set(told["properties"]) == {name for name in schema.fields if "." not in name}
+    for name, inner in told["properties"].items():
+        if "enum" in inner:
+            assert list(schema.fields[name].choices) == inner["enum"]
+
+
+@pytest.mark.parametrize("name", ["/srv/books", "secret.txt", "", "ghp_0123456789abcdef", "a b", "_x"])
+def test_what_nobody_would_call_a_field_is_none(name: str) -> None:
+    body: dict[str, JsonValue] = {"properties": {name: TEXT, "numHeads": TEXT}}
+    assert set(read_schema(KindView(name="made_up", json_schema=body)).fields) == {"numHeads"}
+
+
+def test_choices_defaults_and_examples_that_look_private_are_not_known() -> None:
+    fields: dict[str, JsonValue] = {
+        "secret": {"type": "string", "enum": ["plain", "/srv/x"], "default": "/srv/x"},
+        "many": {"type": "array", "default": ["/srv/x"]},
+        "open": {"type": "string", "enum": ["plain"], "default": "plain"},
+    }
+    example: dict[str, JsonValue] = {"secret": "/srv/x", "open": "plain", "number": 10**15}
+    schema = read_schema(KindView(name="made_up", json_schema={"properties": fields}, example=example))
+    assert {name: (field.choices, field.default) for name, field in schema.fields.items()} == {
+        "secret": ((), None),
+        "many": ((), None),
+        "open": (("plain",), "plain"),
+    }
+    assert schema.fields["secret"].fault("/srv/x") is None
+    assert schema.example == {"open": "plain", "number": 10**15}
 
 
 def test_a_family_without_a_schema_has_no_fields() -> None:

@@ -21,7 +21,10 @@ KINDS = [kind_of(GPT2), kind_of(TEXT_DETECTOR), kind_of(WalnutFamily())]
     [
         ("batch_size", "Windows in one micro-batch (a whole number at least 1 and at most 1,000,000)"),
         ("device", "What to train on (one of: auto, cpu, cuda)"),
-        ("learning_rate", "Peak learning rate of AdamW or SGD (with muon: of the parameters that are not "),
+        (
+            "learning_rate",
+            "Peak learning rate of AdamW or SGD (with muon: of the parameters that are not matrices)",
+        ),
         ("family", OURS["family"]),
         ("corpus", OURS["corpus"]),
         ("settings", OURS["settings"]),
@@ -39,6 +42,10 @@ def test_bounds_are_said_where_all_families_agree() -> None:
     assert option_hint("seed", [other]) == "Fixes all (a whole number at least 5)"
     assert option_hint("seed", [other, *KINDS]) == "Fixes all (by family)"
     assert option_hint("seed", []) == OURS["seed"]
+
+
+def test_what_finds_no_room_is_left_out_whole() -> None:
+    assert option_hint("max_seq_len", KINDS).endswith("(and the context of a transformer)")
 
 
 def test_an_api_that_is_away_or_slow_leaves_our_own_words(capsys: pytest.CaptureFixture[str]) -> None:

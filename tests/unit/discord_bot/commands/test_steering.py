@@ -9,12 +9,14 @@ import pytest
 from model_trainer.core.contracts.run import RunKind, RunStatus
 from model_trainer.discord_bot.cards.card import Answer
 from model_trainer.discord_bot.cards.presses import VERBS, Ask, Do, Drop, Verb, written
+from model_trainer.discord_bot.cards.run_words import standing
 from tests.unit.api.test_steering import put_checkpoint
 from tests.unit.client.fake_api import RUN_ID, FakeApi, problem, run_view
 from tests.unit.discord_bot.desk import OWNER_ID, Desk, Office, desk_over, office, presses, words
 
 BEFORE = {"cancel": RunStatus.RUNNING, "pause": RunStatus.QUEUED, "resume": RunStatus.PAUSED}
 AFTER = {"cancel": "cancelling", "pause": "paused", "resume": "queued"}
+TITLES = {"cancel": "Cancelling", "pause": "Paused", "resume": "Resumed"}
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def test_what_is_typed_of_an_own_run_is_done(here: Office, verb: Verb, user_id: 
     run_id = here.standing(BEFORE[verb], user_id=user_id)
     answer = typed(here.desk, verb, run_id)
     assert here.status(run_id) == AFTER[verb]
-    assert answer.card.title == "Done"
+    assert answer.card.title == TITLES[verb]
     assert run_id in words(answer.card)
     assert not answer.in_place
 
@@ -66,7 +68,7 @@ def test_a_button_asks_and_a_yes_does_it_in_place(here: Office, verb: Verb) -> N
     assert set(presses(question).values()) == {written(Do(verb, run_id)), written(Drop())}
     done = pressed(here.desk, Do(verb, run_id))
     assert here.status(run_id) == AFTER[verb]
-    assert (done.card.title, done.in_place, done.card.buttons) == ("Done", True, ())
+    assert (done.card.title, done.in_place, done.card.buttons) == (TITLES[verb], True, ())
 
 
 def test_the_question_says_from_which_good_checkpoint_a_run_would_go_on(here: Office) -> None:
@@ -112,7 +114,7 @@ def test_what_makes_no_sense_any_more_says_where_the_run_stands(
     )
     for answer in answers:
         assert answer.card.title == "Nothing was done"
-        assert words(answer.card).endswith(f"Run {run_id}: It is {status.value}: there is nothing to {verb}.")
+        assert words(answer.card).endswith(f"{standing(status)}: there is nothing to {verb}.\n`{run_id}`")
         assert answer.card.buttons == ()
     assert [answer.in_place for answer in answers] == [False, False, True]
     assert here.status(run_id) == status.value
@@ -124,6 +126,15 @@ def test_asking_a_second_time_says_that_it_was_asked(here: Office) -> None:
     assert "asked to stand still already" in words(typed(here.desk, "pause", going).card)
     typed(here.desk, "cancel", going)
     assert "being cancelled already" in words(typed(here.desk, "cancel", going).card)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_yes_that_is_pressed_twice_or_late_does_it_once(here: Office, verb: Verb) -> None:
+    run_id = here.standing(BEFORE[verb], user_id=str(OWNER_ID))
+    pressed(here.desk, Do(verb, run_id))
+    again = pressed(here.desk, Do(verb, run_id))
+    assert (again.card.title, again.card.buttons, again.in_place) == ("Nothing was done", (), True)
+    assert here.status(run_id) == AFTER[verb]
 
 
 def test_a_run_that_was_paused_in_line_and_resumed_can_be_paused_again(here: Office) -> None:
@@ -158,7 +169,7 @@ def test_a_run_that_ends_while_it_is_looked_at_is_no_fault() -> None:
     with desk_over(api.handle) as desk:
         answer = pressed(desk, Do("cancel", RUN_ID))
     assert answer.card.title == "Nothing was done"
-    assert "It is completed" in words(answer.card)
+    assert "It has completed" in words(answer.card)
     assert answer.in_place
 
 
@@ -197,4 +208,4 @@ def test_a_run_of_a_newer_server_is_steered_by_what_it_allows() -> None:
     )
     with desk_over(api.handle) as desk:
         assert "It is daydreaming" in words(typed(desk, "pause", RUN_ID).card)
-        assert typed(desk, "cancel", RUN_ID).card.title == "Done"
+        assert typed(desk, "cancel", RUN_ID).card.title == "Cancelling"

@@ -8,7 +8,16 @@ from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.discord_bot.notifications.notebook import Notebook
 from model_trainer.discord_bot.notifications.notes import RunNote, read_note
-from tests.unit.discord_bot.following import OWNER, World, nothing, queued, started
+from tests.unit.discord_bot.following import (
+    OWNER,
+    World,
+    checkpoint,
+    completed,
+    nothing,
+    progress,
+    queued,
+    started,
+)
 from tests.unit.discord_bot.virtual_time import now, run
 
 HOLDER = "this one"
@@ -165,6 +174,42 @@ def test_events_that_were_heard_already_are_passed_over() -> None:
         await notebook.read_on()
         assert world.feed.asked_of_run == []
         assert world.list.kept.load().notes == kept
+
+    run(test)
+
+
+def test_numbers_that_a_redis_with_lost_events_gives_out_again_are_heard_anew() -> None:
+    async def test() -> None:
+        world, run_id = World(), new_ulid()
+        notebook = await opened(world)
+        world.feed.tell(queued(run_id), started(run_id), progress(run_id, 0.3), progress(run_id, 0.4))
+        await notebook.read_on()
+        world.feed.lose(run_id, keep=2)
+        await asyncio.sleep(1)
+        world.feed.tell(completed(run_id))
+        await notebook.read_on()
+        assert [note.story for note in notebook.notes] == [world.feed.story(run_id)]
+        world.feed.asked_of_run.clear()
+        world.feed.tell(queued(run_id))
+        await notebook.read_on()
+        assert world.feed.asked_of_run == []
+
+    run(test)
+
+
+def test_a_story_whose_numbers_others_have_by_now_is_heard_anew_behind_a_gap() -> None:
+    async def test() -> None:
+        world, run_id = World(), new_ulid()
+        notebook = await opened(world)
+        world.feed.tell(queued(run_id), started(run_id), progress(run_id, 0.3))
+        await notebook.read_on()
+        world.feed.lose(run_id, keep=2)
+        await asyncio.sleep(1)
+        world.feed.tell(checkpoint(run_id, 5), progress(run_id, 0.1))
+        world.feed.trim()
+        await notebook.read_on()
+        assert [note.story for note in notebook.notes] == [world.feed.story(run_id)]
+        assert notebook.notes[0].story.checkpoint_step == 5
 
     run(test)
 

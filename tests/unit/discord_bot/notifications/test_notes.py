@@ -36,6 +36,13 @@ def test_a_note_has_news_until_all_is_told() -> None:
     assert told.heard(story.model_copy(update={"seq": 4})).has_news
 
 
+def test_a_story_that_is_shorter_than_what_was_told_is_news() -> None:
+    story = RunStory(run_id=new_ulid(), seq=3, heard_at_ms=30)
+    told = RunNote(story=story).after_telling(story, message_id="m1", at_ms=0)
+    assert told.heard(story.model_copy(update={"seq": 2, "heard_at_ms": 40})).has_news
+    assert told.heard(story.model_copy(update={"heard_at_ms": 40})).has_news
+
+
 def test_nothing_is_news_of_a_run_without_events_or_of_a_muted_one() -> None:
     assert not RunNote(story=RunStory(run_id=new_ulid())).has_news
     assert not RunNote(story=RunStory(run_id=new_ulid(), seq=3)).muted().has_news

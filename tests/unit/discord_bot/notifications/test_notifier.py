@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-from structlog.testing import capture_logs
 
 from model_trainer.core.contracts.ids import new_ulid
 from model_trainer.core.errors import AppError, ErrorCode
@@ -288,84 +287,6 @@ def test_ended_runs_are_forgotten_when_there_are_many_newer_ones() -> None:
             await asyncio.sleep(10)
         world.assert_told(oldest)
         assert world.channel.names_of(oldest) == ["send", "find", "edit"]
-
-    run(test)
-
-
-class CurveTrouble:
-    """Fails so often."""
-
-    def __init__(self, num_failures: int) -> None:
-        self._left = num_failures
-
-    def __call__(self, _: str) -> None:
-        self._left -= 1
-        if self._left >= 0:
-            raise AppError(ErrorCode.SERVICE_UNAVAILABLE, "/home/secret")
-
-
-def test_a_curve_that_fails_is_tried_again_and_others_are_told_meanwhile() -> None:
-    async def test() -> None:
-        world, run_id, other = World(), new_ulid(), new_ulid()
-        world.hook_of_curve = CurveTrouble(2)
-        async with world.bot():
-            with capture_logs() as lines:
-                world.feed.tell(queued(run_id), completed(run_id), queued(other))
-                await asyncio.sleep(20)
-        world.assert_told(run_id, picture=CURVE)
-        assert [call.mark for call in world.channel.calls] == [other, run_id]
-        assert [(line["event"], line["detail"]) for line in lines] == [
-            ("discord_curve_failed", "AppError")
-        ] * 2
-
-    run(test)
-
-
-def test_an_end_is_told_without_its_curve_after_three_tries() -> None:
-    async def test() -> None:
-        world, run_id = World(), new_ulid()
-        world.hook_of_curve = CurveTrouble(3)
-        async with world.bot():
-            world.feed.tell(queued(run_id), failed(run_id))
-            await asyncio.sleep(20)
-            world.assert_told(run_id)
-            assert len(world.curves) == 3
-            world.feed.tell(queued(run_id), completed(run_id))  # another end, other tries
-            await asyncio.sleep(20)
-        world.assert_told(run_id, picture=CURVE)
-
-    run(test)
-
-
-def test_a_curve_that_takes_too_long_has_failed() -> None:
-    async def test() -> None:
-        world, run_id = World(), new_ulid()
-
-        async def curve(_: str) -> None:
-            await asyncio.sleep(3_600)
-
-        notifier = world.notifier(curve=curve)
-        stop = asyncio.Event()
-        running = asyncio.create_task(notifier.run(stop))
-        await asyncio.sleep(1)
-        world.feed.tell(queued(run_id), completed(run_id))
-        await asyncio.sleep(80)
-        world.assert_told(run_id)
-        stop.set()
-        await running
-
-    run(test)
-
-
-def test_a_training_without_a_curve_ends_without_one() -> None:
-    async def test() -> None:
-        world, run_id = World(), new_ulid()
-        world.picture = None
-        async with world.bot():
-            world.feed.tell(queued(run_id), completed(run_id))
-            await asyncio.sleep(2)
-        world.assert_told(run_id)
-        assert world.curves == [run_id]
 
     run(test)
 

@@ -82,6 +82,22 @@ def test_a_run_that_is_not_watched_any_more_is_not_told_also_after_a_restart() -
     run(test)
 
 
+def test_a_run_that_nobody_wants_to_hear_of_is_not_told_after_its_curve_was_drawn() -> None:
+    async def test() -> None:
+        world, run_id = World(), new_ulid()
+        async with world.bot() as bot:
+            world.feed.tell(queued(run_id))
+            await asyncio.sleep(10)
+            world.curve_seconds = 5.0
+            world.feed.tell(completed(run_id))
+            await asyncio.sleep(2)
+            assert await bot.unwatch(run_id) is True
+            await asyncio.sleep(60)
+        assert world.channel.names_of(run_id) == ["send"]
+
+    run(test)
+
+
 def test_a_run_that_is_watched_again_is_told_at_once_in_its_message() -> None:
     async def test() -> None:
         world, run_id = World(), new_ulid()

@@ -75,3 +75,13 @@ def test_nothing_is_due_when_all_is_told() -> None:
 
 def test_a_clock_that_was_set_back_silences_no_run() -> None:
     assert seconds_until_due(after({"metrics": {"loss": 2.0}}), now_ms=TOLD_AT_MS - 1) == 0.0
+
+
+def test_a_curve_that_is_missing_is_worth_another_try_every_five_minutes_for_an_hour() -> None:
+    story = STORY.model_copy(update={"status": RunStatus.COMPLETED, "heard_at_ms": TOLD_AT_MS})
+    note = RunNote(story=story).after_telling(story, message_id="m1", at_ms=TOLD_AT_MS, lacks_curve=True)
+
+    assert seconds_until_due(note, now_ms=TOLD_AT_MS + 100_000) == 200.0
+    assert seconds_until_due(note, now_ms=TOLD_AT_MS + 3_600_000) == 0.0
+    assert seconds_until_due(note, now_ms=TOLD_AT_MS + 3_600_001) is None
+    assert seconds_until_due(note.muted(), now_ms=TOLD_AT_MS + 100_000) is None

@@ -1,6 +1,6 @@
+""""""
+
 import errno
-import hashlib
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,33 +11,14 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model_trainer.core.contracts.checkpoint import BestState, LossScaleState, TrainingState, WindowState
 from model_trainer.core.contracts.training import CheckpointSpec
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.core.failpoints import Failpoint, OneFailpoint, Reached
 from model_trainer.core.files import TEMPORARY_PREFIX
-from model_trainer.engine.training.checkpoint import CheckpointFolder, Snapshot
+from model_trainer.engine.training.checkpoint import CheckpointFolder
 from model_trainer.engine.training.same_run import recipe_digest
+from tests.unit.engine.training.snapshots import flip, snapshot
 from tests.unit.engine.training.toys import toy_recipe
-
-
-def snapshot(step: int = 3) -> Snapshot:
-    state = TrainingState(
-        schema_version=1,
-        recipe_sha256="00",
-        data_sha256="5a",
-        torch_version="2.13.0",
-        step=step,
-        total_steps=10,
-        batch_size=2,
-        gradient_accumulation_steps=1,
-        window=WindowState(loss_sum=0.1 + 0.2, norm_sum=1 / 3, num_steps=2, num_norms=2),
-        best=BestState(step=2, value=0.7, metrics={"loss": 0.7}),
-        loss_scale=LossScaleState(),
-        metrics={"loss": 1e-300},
-    )
-    model = {"weight": torch.arange(6.0).reshape(2, 3).t(), "seen": torch.tensor(4)}
-    return Snapshot(state=state, model=model, training={"rng/cpu": torch.get_rng_state()})
 
 
 def test_what_is_loaded_is_bitwise_what_was_saved(tmp_path: Path) -> None:
@@ -59,63 +40,6 @@ def test_a_folder_that_is_not_there_has_no_checkpoints(tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path / "nothing")
     folder.sweep()
     assert folder.steps() == []
-
-
-def flip(path: Path) -> None:
-    data = bytearray((path / "model.safetensors").read_bytes())
-    data[-1] ^= 1
-    (path / "model.safetensors").write_bytes(data)
-
-
-def truncate(path: Path) -> None:
-    data = (path / "training.safetensors").read_bytes()
-    (path / "training.safetensors").write_bytes(data[:-5])
-
-
-def lose_a_file(path: Path) -> None:
-    (path / "state.json").unlink()
-
-
-def empty_the_manifest(path: Path) -> None:
-    (path / "manifest.json").write_bytes(b"")
-
-
-def come_from_the_future(path: Path) -> None:
-    manifest = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").write_text(json.dumps(manifest | {"schema_version": 2}))
-
-
-def be_of_another_step(path: Path) -> None:
-    manifest = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").write_text(json.dumps(manifest | {"step": 4}))
-
-
-def list_a_file_outside(path: Path) -> None:
-    manifest = json.loads((path / "manifest.json").read_text())
-    manifest["files"]["../other"] = manifest["files"]["state.json"]
-    (path / "manifest.json").write_text(json.dumps(manifest))
-
-
-@pytest.mark.parametrize(
-    ("damage", "why"),
-    [
-        (flip, "does not match its digest"),
-        (truncate, "bytes, not"),
-        (lose_a_file, "cannot be read"),
-        (empty_the_manifest, "does not fit this version"),
-        (come_from_the_future, "does not fit this version"),
-        (be_of_another_step, "of another checkpoint"),
-        (list_a_file_outside, "of another checkpoint"),
-    ],
-)
-def test_a_damaged_checkpoint_is_named_and_not_loaded(
-    tmp_path: Path, damage: Callable[[Path], None], why: str
-) -> None:
-    folder = CheckpointFolder(tmp_path)
-    damage(folder.save(snapshot()).path)
-    with pytest.raises(AppError, match=why) as caught:
-        folder.load(3)
-    assert caught.value.code is ErrorCode.CHECKPOINT_INVALID
 
 
 @pytest.mark.parametrize(
@@ -343,69 +267,6 @@ def test_after_a_failed_fsync_the_files_are_written_anew(tmp_path: Path) -> None
     folder.save(snapshot())
     assert len(set(inodes)) == 4
     assert folder.load(3).state.step == 3
-
-
-def small(step: int = 3) -> Snapshot:
-    whole = snapshot(step)
-    return Snapshot(state=whole.state, model=whole.model, training={"rng/cpu": torch.arange(8)})
-
-
-def is_found_out(folder: CheckpointFolder, step: int) -> bool:
-    try:
-        folder.load(step)
-    except AppError as error:
-        return error.code is ErrorCode.CHECKPOINT_INVALID
-    return False
-
-
-@pytest.mark.parametrize("name", ["manifest.json", "state.json", "model.safetensors", "training.safetensors"])
-def test_every_flipped_bit_is_found_out(tmp_path: Path, name: str) -> None:
-    folder = CheckpointFolder(tmp_path)
-    path = folder.save(small()).path / name
-    data = path.read_bytes()
-    stride = 1 if name == "manifest.json" else 5  # a digest treats all bits alike; a parser may not
-    for bit in range(0, len(data) * 8, stride):
-        damaged = bytearray(data)
-        damaged[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(damaged)
-        assert is_found_out(folder, 3), f"bit {bit} of {name}"
-    path.write_bytes(data)
-    assert folder.load(3).state.step == 3
-
-
-@pytest.mark.parametrize("name", ["manifest.json", "state.json", "model.safetensors", "training.safetensors"])
-def test_every_truncation_and_every_extra_byte_is_found_out(tmp_path: Path, name: str) -> None:
-    folder = CheckpointFolder(tmp_path)
-    path = folder.save(small()).path / name
-    data = path.read_bytes()
-    for size in range(len(data)):
-        path.write_bytes(data[:size])
-        assert is_found_out(folder, 3), f"{size} bytes of {name}"
-    path.write_bytes(data + b"x")
-    assert is_found_out(folder, 3)
-
-
-def test_a_state_of_a_future_version_is_named_even_if_its_digest_fits(tmp_path: Path) -> None:
-    folder = CheckpointFolder(tmp_path)
-    path = folder.save(snapshot()).path
-    state = json.loads((path / "state.json").read_text()) | {"schema_version": 2}
-    (path / "state.json").write_text(json.dumps(state))
-    manifest = json.loads((path / "manifest.json").read_text())
-    data = (path / "state.json").read_bytes()
-    manifest["files"]["state.json"] = {"sha256": hashlib.sha256(data).hexdigest(), "num_bytes": len(data)}
-    (path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(AppError, match="TrainingState does not fit this version"):
-        folder.load(3)
-
-
-def test_tensors_that_their_library_cannot_read_are_named_even_if_their_digest_fits(tmp_path: Path) -> None:
-    def garbage(tensors: dict[str, Tensor], path: Path) -> None:
-        path.write_bytes(b"garbage")
-
-    folder = CheckpointFolder(tmp_path, write_tensors=garbage)
-    folder.save(snapshot())
-    with pytest.raises(AppError, match="cannot be read"):
-        folder.load(3)
 
 
 def test_what_comes_after_a_chosen_step_is_forgotten_newest_first(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from model_trainer.engine.protocols import StopReason
 from model_trainer.engine.tensor_files import write_tensors
 from model_trainer.engine.training.checkpoint import CheckpointFolder
 from model_trainer.engine.training.checkpoint_writer import CheckpointWriter, Retention
-from tests.unit.engine.training.test_checkpoint import snapshot
+from tests.unit.engine.training.snapshots import snapshot
 from tests.unit.engine.training.toys import ToyTask, Witness, toy_recipe, train
 
 PATIENCE = 20.0
@@ -272,7 +272,7 @@ def test_the_writers_thread_computes_nothing_in_parallel(tmp_path: Path) -> None
         "from pathlib import Path\n"
         "from concurrent.futures import ThreadPoolExecutor\n"
         "from model_trainer.engine.training.checkpoint import CheckpointFolder, Snapshot\n"
-        "from tests.unit.engine.training.test_checkpoint import snapshot\n"
+        "from tests.unit.engine.training.snapshots import snapshot\n"
         "torch.set_num_threads(2)\n"
         "large = {f'weights.{n}': torch.ones(1_000_000) * n for n in range(3)}\n"
         "taken = Snapshot(state=snapshot(3).state, model=large, training=large)\n"

@@ -15,8 +15,7 @@ from model_trainer.core.errors import AppError, AskedToStop, ErrorCode
 from model_trainer.core.failpoints import Failpoint
 from model_trainer.engine.protocols import StopReason
 from model_trainer.engine.training.checkpoint import CheckpointFolder, Snapshot
-from tests.unit.engine.training.test_trainer import keep_all, same
-from tests.unit.engine.training.toys import ToyModel, ToyTask, Witness, toy_recipe, train
+from tests.unit.engine.training.toys import ToyModel, ToyTask, Witness, keep_all, same, toy_recipe, train
 
 KEEPING = [StopReason.PAUSE, StopReason.HAND_OVER]
 RARELY = CheckpointSpec(every_steps=100, keep_last=100)

@@ -225,3 +225,16 @@ def train(
         now=now,
     )
     return result, model
+
+
+def tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def same(left: nn.Module, right: nn.Module) -> bool:
+    ours, theirs = tensors(left), tensors(right)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def keep_all(every: int = 5, *, best: bool = True) -> CheckpointSpec:
+    return CheckpointSpec(every_steps=every, keep_last=100, keep_best=best)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,40 +15,15 @@ from model_trainer.core.contracts.run import RunRecord
 from model_trainer.core.errors import AppError, ErrorCode
 from model_trainer.infra.storage.artifact_tree import LocalArtifactTree
 from model_trainer.infra.storage.stored_tree import MOST_AT_ONCE, StoredArtifactTree
-from model_trainer.worker.account import point_to
-from model_trainer.worker.manifests import seal_again
-from model_trainer.worker.storing import Layout, read_form, store_artifact
+from model_trainer.worker.storing import Layout
 from tests.faults.faulty_store import StoreFault
+from tests.unit.infra.storage.stored_runs import LAYOUTS, store_again, stored
 from tests.unit.worker.sealed import House, always
-
-LAYOUTS: tuple[Layout, ...] = ("files", "tarball")
 
 
 @pytest.fixture
 def house(tmp_path: Path) -> House:
     return House(tmp_path)
-
-
-def stored(
-    house: House, *, kind: ArtifactKind = "models", layout: Layout = "files", only: str = "both"
-) -> str:
-    """A completed run that is in the store; who says so: its record, its pointer, both."""
-    run_id = house.completed(kind=kind)
-    return store_again(house, run_id, kind=kind, layout=layout, only=only)
-
-
-def store_again(
-    house: House, run_id: str, *, kind: ArtifactKind = "models", layout: Layout = "files", only: str = "both"
-) -> str:
-    folder = house.local.folder(kind, run_id)
-    form = read_form(folder, kind=kind, item_id=run_id)
-    artifact = store_artifact(form, folder, house.store, layout=layout, refer=lambda _: None)
-    record = house.bench.store.get(run_id)
-    if only in ("both", "record"):
-        record = house.bench.store.point_at_artifact(run_id, file_id=artifact.file_id, epoch=None)
-    if only in ("both", "pointer"):
-        point_to(record, house.tree, kind=kind, stored=artifact)
-    return run_id
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -209,127 +185,6 @@ def test_an_artifact_that_was_stored_anew_meanwhile_comes_back_as_it_is_now(hous
     assert pointer.artifact_file_id == newer
 
 
-def test_a_copy_that_is_older_than_what_another_machine_stored_is_fetched_anew(
-    house: House, tmp_path: Path
-) -> None:
-    run_id = stored(house)
-    local = LocalArtifactTree(tmp_path / "other" / "artifacts", tmp_path / "other" / "runs")
-    other = StoredArtifactTree(local, store=house.store, record_of=house.bench.store.get)
-    other.folder("models", run_id)
-    (house.local.folder("models", run_id) / "calibration.json").write_bytes(b"{}\n")
-    seal_again(house.local.folder("models", run_id), {})
-    store_again(house, run_id)
-    with other.use("models", run_id) as folder:
-        assert (folder / "calibration.json").is_file()
-
-
-def test_a_copy_that_was_changed_here_stays_whatever_others_stored(house: House) -> None:
-    run_id = stored(house)
-    folder = house.local.folder("models", run_id)
-    (folder / "manifest.json").write_bytes((folder / "manifest.json").read_bytes() + b"\n")
-    house.bench.store.point_at_artifact(run_id, file_id="0" * 64, epoch=None)
-    with house.tree.use("models", run_id) as used:
-        assert used == folder
-
-
-def test_a_copy_in_use_is_not_replaced(house: House) -> None:
-    run_id = stored(house)
-    with house.tree.use("models", run_id):
-        house.bench.store.point_at_artifact(run_id, file_id="0" * 64, epoch=None)
-        with house.tree.use("models", run_id) as folder:
-            assert folder.is_dir()
-
-
-def address(house: House, run_id: str) -> str:
-    found = house.bench.store.get(run_id).artifact_file_id
-    assert found is not None
-    return found
-
-
-def added_to(house: House, run_id: str, *, layout: Layout = "files") -> tuple[str, str]:
-    """Something is added and stored; where the artifact was stored before, and where now."""
-    old = address(house, run_id)
-    folder = house.local.folder("models", run_id)
-    (folder / "late.json").write_bytes(b"{}\n")
-    seal_again(folder, {})
-    store_again(house, run_id, layout=layout)
-    return old, address(house, run_id)
-
-
-@pytest.mark.parametrize("is_there", [False, True])
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_record_that_is_older_than_the_copy_here_takes_nothing_away(
-    house: House, is_there: bool, layout: Layout
-) -> None:
-    """Redis has lost its last second."""
-    run_id = stored(house, layout=layout)
-    old, _ = added_to(house, run_id, layout=layout)
-    house.bench.store.point_at_artifact(run_id, file_id=old, epoch=None)
-    if not is_there:
-        house.bench.files.delete(old)
-    with house.tree.use("models", run_id) as folder:
-        assert (folder / "late.json").read_bytes() == b"{}\n"
-    assert house.temporary() == []
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_an_older_copy_is_replaced_once_the_newer_one_is_here(
-    house: House, tmp_path: Path, layout: Layout
-) -> None:
-    run_id = stored(house)
-    local = LocalArtifactTree(tmp_path / "other" / "artifacts", tmp_path / "other" / "runs")
-    other = StoredArtifactTree(local, store=house.store, record_of=house.bench.store.get)
-    before = other.folder("models", run_id).stat().st_ino
-    _, newer = added_to(house, run_id, layout=layout)
-    for fault in (StoreFault.REFUSED, StoreFault.CUT):
-        house.store.trouble.script = [*[None] * (3 if layout == "files" else 1), fault]
-        with pytest.raises(AppError) as caught, other.use("models", run_id):
-            pass
-        assert caught.value.code is ErrorCode.STORE_UNAVAILABLE
-        assert local.folder("models", run_id).stat().st_ino == before, "nothing goes before"
-    with other.use("models", run_id) as folder:
-        assert (folder / "late.json").is_file()
-    pointer = other.read_pointer(run_id)
-    assert pointer is not None
-    assert pointer.artifact_file_id == newer
-    assert list((tmp_path / "other").rglob(".tmp-*")) == []
-
-
-def test_a_copy_with_a_file_that_no_account_lists_yet_is_not_replaced(house: House, tmp_path: Path) -> None:
-    run_id = stored(house)
-    local = LocalArtifactTree(tmp_path / "other" / "artifacts", tmp_path / "other" / "runs")
-    other = StoredArtifactTree(local, store=house.store, record_of=house.bench.store.get)
-    (other.folder("models", run_id) / "eval" / "unlisted.json").write_bytes(b"{}")
-    added_to(house, run_id)
-    house.store.calls.clear()
-    with other.use("models", run_id) as folder:
-        assert (folder / "eval" / "unlisted.json").is_file()
-        assert not (folder / "late.json").exists()
-    assert len(house.store.calls) == 2, "its account alone was looked at"
-
-
-def test_two_who_find_the_copy_outdated_fetch_the_newer_one_once(house: House, tmp_path: Path) -> None:
-    run_id = stored(house)
-    local = LocalArtifactTree(tmp_path / "other" / "artifacts", tmp_path / "other" / "runs")
-    other = StoredArtifactTree(local, store=house.store, record_of=house.bench.store.get)
-    other.folder("models", run_id)
-    added_to(house, run_id)
-    house.store.calls.clear()
-    house.store.trouble.delay_seconds = 0.05
-    together = threading.Barrier(2)
-
-    def use() -> None:
-        together.wait(10)
-        with other.use("models", run_id):
-            pass
-
-    with ThreadPoolExecutor(2) as threads:
-        for each in [threads.submit(use) for _ in range(2)]:
-            each.result()
-    weights = next(file for file in house.manifest(run_id).files if file.path == "model.safetensors")
-    assert house.store.calls.count(("read", weights.sha256)) == 1
-
-
 class Enough(Exception):
     """Somebody wants to stop."""
 
@@ -466,11 +321,12 @@ def test_a_removal_that_races_users_takes_nothing_from_under_them(house: House) 
 
     with ThreadPoolExecutor(2) as threads:
         users = [threads.submit(use) for _ in range(2)]
-        for _ in range(300):
+        give_up_at = time.monotonic() + 30.0
+        while removed < 10 and time.monotonic() < give_up_at:
             removed += house.tree.remove("models", run_id, if_still=always)
         is_over.set()
-        assert all(user.result() > 0 for user in users)
-    assert removed > 0
+        assert any(user.result() > 0 for user in users)
+    assert removed == 10
     assert house.temporary() == []
 
 
