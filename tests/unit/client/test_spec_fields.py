@@ -22,6 +22,7 @@ from model_trainer.core.errors import AppError, ErrorCode
         ("{unclosed", "{unclosed"),
         ("2026-11-21", "2026-11-21"),
         ("!!python/object/apply:os.system [ls]", "!!python/object/apply:os.system [ls]"),
+        ("!!python/int 3", "!!python/int 3"),  # a loader that knows no tag of Python's
     ],
 )
 def test_values_are_typed_as_in_yaml(text: str, value: object) -> None:
